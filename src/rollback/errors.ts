@@ -1,0 +1,33 @@
+import type { Reason } from '../api/reasons.ts';
+
+/**
+ * Why an operation can't go on, in the terms of the API. `stalled`: a human is needed, nothing is retried.
+ * `retry`: it passes by itself, and is tried again with back-off.
+ */
+export type FailureKind = 'stalled' | 'retry';
+
+/** What happened, to which object, why, and the next command, in one message; never a secret. */
+export class Failure extends Error {
+  override readonly name = 'Failure';
+  readonly reason: Reason;
+  readonly kind: FailureKind;
+
+  constructor(kind: FailureKind, reason: Reason, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.kind = kind;
+    this.reason = reason;
+  }
+}
+
+export const stalled = (reason: Reason, message: string, cause?: unknown): Failure =>
+  new Failure('stalled', reason, message, { cause });
+
+export const retry = (reason: Reason, message: string, cause?: unknown): Failure =>
+  new Failure('retry', reason, message, { cause });
+
+/** Whatever was thrown, as a Failure: what is not one is unexpected, and stops with a reason. */
+export function asFailure(thrown: unknown): Failure {
+  if (thrown instanceof Failure) return thrown;
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return stalled('InternalError', `${message}. Read the controller's log, then: migration-target reconcile NAME`, thrown);
+}
