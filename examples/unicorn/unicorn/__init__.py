@@ -1,0 +1,1 @@
+"""ops-center: who works on what, and what happened."""
