@@ -67,9 +67,11 @@ export const reasons = {
   // BackupReady, Rehearsed, ApplicationHealthy
   BackupVerified: 'The newest backup was restored once and found equal.',
   NoBackup: 'No backup yet.',
+  BackupNotVerified: 'The newest backup was never restored and compared.',
   RehearsalDisabled: 'policy.rehearsal is Never.',
   NotDeclared: 'The target declares no application.',
   // ApprovalRequired
+  ApprovalRequired: 'Something would be lost; an approval of this very plan is waited for.',
   ApprovalNotRequired: 'Nothing waits for an approval.',
 } as const;
 

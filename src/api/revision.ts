@@ -4,7 +4,7 @@ import { withRules, type Rule } from './schema.ts';
 /** An absolute revision id as alembic's version table can hold it, or `base`. */
 const pattern = /^[A-Za-z0-9_.]{1,32}$/;
 
-const absolute = 'write the absolute id of a revision as the migration file has it';
+const absolute = 'write the absolute id of a revision as the migration file has it ("alembic history" lists them)';
 
 const startsRelative = (value: string): boolean => /^[-+]/.test(value);
 const hasRange = (value: string): boolean => value.includes(':');
@@ -19,12 +19,12 @@ const rulesOfText = (whenText: string): readonly Rule<string>[] => [
     cel: `${whenText}self != ''`,
   },
   {
-    message: `a relative revision such as -1 or +1 means something else each time it is read: ${absolute} ("migration-target plan --revision=-1" tells it)`,
+    message: `a relative revision such as -1 or +1 means something else each time it is read: ${absolute}`,
     holds: (value) => !startsRelative(value),
     cel: `${whenText}!self.matches('^[-+]')`,
   },
   {
-    message: `"head" means something else after the next commit: ${absolute} ("migration-target plan --revision=head" tells it)`,
+    message: `"head" means something else after the next commit: ${absolute}`,
     holds: (value) => !isHead(value),
     cel: `${whenText}!(self in ['head', 'heads'])`,
   },
@@ -34,7 +34,7 @@ const rulesOfText = (whenText: string): readonly Rule<string>[] => [
     cel: `${whenText}self.matches('^[-+]') || !self.contains(':')`,
   },
   {
-    message: `a branch label such as label@head can move: ${absolute} (for several heads: revisions: ["a", "b"])`,
+    message: `a branch label such as label@head can move: ${absolute}; for several heads: revisions: ["a", "b"]`,
     holds: (value) => startsRelative(value) || hasRange(value) || !hasLabel(value),
     cel: `${whenText}self.matches('^[-+]') || self.contains(':') || !self.contains('@')`,
   },
