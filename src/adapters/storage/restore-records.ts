@@ -1,0 +1,47 @@
+/** What `restoreFrom` did with a backup, one small file for each database, in the backup's own `restores/`. */
+import { createHash } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { errorCode } from './failures.ts';
+import { readBounded, syncDirectory, writeDurably } from './files.ts';
+import { BackupProblem } from './manifest.ts';
+
+type Database = { readonly systemIdentifier: string; readonly name: string };
+
+/** Names of the records within `restores/`. */
+export const restoreRecordName = /^[0-9a-f]{32}\.json$/;
+
+const record = z.strictObject({
+  version: z.literal(1),
+  systemIdentifier: z.string(),
+  name: z.string(),
+  state: z.enum(['intended', 'done']),
+});
+
+/** Durable when it resolves. */
+export async function writeRestoreRecord(folder: string, database: Database, state: 'intended' | 'done'): Promise<void> {
+  const created = await mkdir(join(folder, 'restores'), { recursive: true, mode: 0o700 });
+  if (created !== undefined) await syncDirectory(folder);
+  const { systemIdentifier, name } = database;
+  const content: z.infer<typeof record> = { version: 1, systemIdentifier, name, state };
+  await writeDurably(pathOf(folder, database), `${JSON.stringify(content)}\n`);
+}
+
+/** null: never restored into that database. Throws BackupProblem where the record can't be read: guessing could restore twice. */
+export async function readRestoreRecord(folder: string, database: Database): Promise<'intended' | 'done' | null> {
+  const path = pathOf(folder, database);
+  try {
+    const found = record.parse(JSON.parse((await readBounded(path, 65_536)).toString('utf8')));
+    if (found.systemIdentifier === database.systemIdentifier && found.name === database.name) return found.state;
+    throw new Error('it is of another database');
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return null;
+    throw new BackupProblem(`its record of a restore, ${path}, can't be read, so whether it was restored is unknown`, { cause: error });
+  }
+}
+
+function pathOf(folder: string, { systemIdentifier, name }: Database): string {
+  const hash = createHash('sha256').update(`${systemIdentifier}\0${name}`).digest('hex').slice(0, 32);
+  return join(folder, 'restores', `${hash}.json`);
+}
