@@ -1,14 +1,23 @@
 // Four suites, apart in what they need: unit (nothing), integration (PostgreSQL, alembic),
 // faults (the same, with processes killed), e2e (a Kubernetes API server as well).
-const suite = (displayName) => ({
+const suite = (displayName, testBed = {}) => ({
   displayName,
+  ...testBed,
   testMatch: [`<rootDir>/test/${displayName}/**/*.test.ts`],
   testEnvironment: 'node',
   extensionsToTreatAsEsm: ['.ts'],
-  transform: { '^.+\\.ts$': ['@swc/jest', { jsc: { target: 'es2024', parser: { syntax: 'typescript' } }, module: { type: 'es6' } }] },
+  transform: { '^.+\\.ts$': '<rootDir>/test/support/strip-types.mjs' },
 });
 
+const support = '<rootDir>/test/support';
+const globalTeardown = `${support}/global-teardown.mjs`;
+const servers = { globalSetup: `${support}/global-setup.mjs`, globalTeardown };
+const serversAndKube = { globalSetup: `${support}/global-setup-e2e.mjs`, globalTeardown };
+
 export default {
-  projects: ['unit', 'integration', 'faults', 'e2e'].map(suite),
+  projects: [suite('unit'), suite('integration', servers), suite('faults', servers), suite('e2e', serversAndKube)],
+  // The servers are shared; more workers than cores only make time-outs.
+  maxWorkers: 2,
   testTimeout: 120_000,
+  reporters: ['default', '<rootDir>/test/support/summary-reporter.mjs'],
 };

@@ -1,13 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { constants } from 'node:fs';
 import { access, chown, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import type { OnProgress } from './cache.ts';
+import { freePort } from './free-port.ts';
 import type { Venv } from './python.ts';
 import { run, runOrThrow } from './run.ts';
 import { supervise } from './supervise.ts';
@@ -49,6 +48,8 @@ export interface StartOptions {
   readonly dir?: string;
   /** As in postgresql.conf. */
   readonly settings?: Readonly<Record<string, string | number>>;
+  /** Makes a streaming read replica of that server. */
+  readonly replicaOf?: PostgresServer;
 }
 
 const DEBIAN = (major: Major): string => `/usr/lib/postgresql/${major}/bin`;
@@ -101,11 +102,17 @@ export async function startPostgres(options: StartOptions): Promise<PostgresServ
   if (!(await exists(join(dataDir, 'PG_VERSION')))) {
     // A killed initdb leaves a folder without its last file; it is of no use to anybody.
     await rm(dataDir, { recursive: true, force: true });
-    await writeFile(passwordFile, randomBytes(18).toString('hex'), { mode: 0o600 });
+    const password = options.replicaOf?.password ?? randomBytes(18).toString('hex');
+    await writeFile(passwordFile, password, { mode: 0o600 });
     if (account) await chown(passwordFile, account.uid, account.gid);
-    // `--locale=C`: the same everywhere, whatever locales the machine has.
-    const args = ['-D', dataDir, '-U', 'postgres', '-A', 'scram-sha-256', '--pwfile', passwordFile, '-E', 'UTF8', '--locale=C', '--no-sync'];
-    await runOrThrow(join(binDir, 'initdb'), args, { cwd: '/', ...account });
+    if (options.replicaOf) {
+      const args = ['-D', dataDir, '-h', '127.0.0.1', '-p', String(options.replicaOf.port), '-U', 'postgres', '-w', '-R', '-c', 'fast', '--no-sync'];
+      await runOrThrow(join(binDir, 'pg_basebackup'), args, { cwd: '/', env: { ...process.env, PGPASSWORD: password }, ...account });
+    } else {
+      // `--locale=C`: the same everywhere, whatever locales the machine has.
+      const args = ['-D', dataDir, '-U', 'postgres', '-A', 'scram-sha-256', '--pwfile', passwordFile, '-E', 'UTF8', '--locale=C', '--no-sync'];
+      await runOrThrow(join(binDir, 'initdb'), args, { cwd: '/', ...account });
+    }
   }
   const password = (await readFile(passwordFile, 'utf8')).trim();
 
@@ -113,7 +120,7 @@ export async function startPostgres(options: StartOptions): Promise<PostgresServ
     const settings: Record<string, string | number> = {
       listen_addresses: '127.0.0.1',
       port,
-      // Sun's limit on the length of a socket's path.
+      // A socket's path has at most 107 bytes.
       unix_socket_directories: Buffer.byteLength(dir) < 80 ? dir : '',
       ...options.settings,
     };
@@ -151,6 +158,7 @@ export async function startPostgres(options: StartOptions): Promise<PostgresServ
     url,
     async stop() {
       await server?.stop();
+      if (options.dir === undefined) await rm(dir, { recursive: true, force: true });
     },
     async kill() {
       await server?.kill();
@@ -195,16 +203,6 @@ async function untilReady(server: Supervised, binDir: string, port: number): Pro
   }
   await server.stop();
   throw new Error(ended === null ? `the server was not ready within ${READY_WITHIN_MS / 1000} s` : `the server ended with code ${ended}`);
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const address = probe.address();
-  probe.close();
-  await once(probe, 'close');
-  if (address === null || typeof address === 'string') throw new Error('a TCP socket has no port');
-  return address.port;
 }
 
 interface Account {

@@ -1,0 +1,1 @@
+export { setUpKube as default } from './testbed.ts';

@@ -1,0 +1,131 @@
+/**
+ * The servers of a test run. They live in jest's own process, so that each is started once, when a test first asks for it, is shared by
+ * all workers, and ends with the run. Workers ask over a loopback address that only they are told (`MIGRATION_TARGET_TESTBED`).
+ */
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+import { join } from 'node:path';
+
+import { startApiServer } from '../../scripts/lib/api-server.ts';
+import type { ApiServer } from '../../scripts/lib/api-server.ts';
+import { postgresBinaries, startPostgres } from '../../scripts/lib/embedded-postgres.ts';
+import type { Major, PostgresServer } from '../../scripts/lib/embedded-postgres.ts';
+import { ensureKubeBinaries } from '../../scripts/lib/kube-binaries.ts';
+import { ensureVenv } from '../../scripts/lib/python.ts';
+import type { Venv } from '../../scripts/lib/python.ts';
+
+/** What a test may ask for, and what it gets. `venv`: by the name of a file in scripts/requirements. */
+export interface TestBed {
+  postgres(major: Major): Promise<PostgresServer>;
+  venv(name: string): Promise<Venv>;
+  apiServer(name: 'shared'): Promise<ApiServer>;
+}
+
+const progress = (message: string): void => void process.stderr.write(`test bed: ${message}\n`);
+
+/** Makes one of each, however often it is asked for; what failed is tried again. */
+class Lazily<Key, Value> {
+  readonly #make: (key: Key) => Promise<Value>;
+  readonly #made = new Map<Key, Promise<Value>>();
+
+  constructor(make: (key: Key) => Promise<Value>) {
+    this.#make = make;
+  }
+
+  get(key: Key): Promise<Value> {
+    const known = this.#made.get(key);
+    if (known) return known;
+    const made = this.#make(key);
+    this.#made.set(key, made);
+    made.catch(() => this.#made.delete(key));
+    return made;
+  }
+
+  /** Those that were made, once none is in the making. */
+  async all(): Promise<Value[]> {
+    const settled = await Promise.allSettled(this.#made.values());
+    return settled.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  }
+}
+
+const venvs = new Lazily((name: string) =>
+  ensureVenv({ name, requirements: join(import.meta.dirname, '../../scripts/requirements', `${name}.txt`), onProgress: progress }),
+);
+const postgresServers = new Lazily(async (major: Major) => {
+  const binDir = await postgresBinaries(major, await venvs.get('test'), progress);
+  const settings = { fsync: 'off', full_page_writes: 'off', wal_level: 'logical', max_prepared_transactions: 5, max_connections: 200 };
+  return startPostgres({ major, binDir, settings });
+});
+const apiServers = new Lazily(async (_name: 'shared') => startApiServer(await ensureKubeBinaries(progress)));
+
+const bed: TestBed = {
+  postgres: (major) => postgresServers.get(major),
+  venv: (name) => venvs.get(name),
+  apiServer: (name) => apiServers.get(name),
+};
+
+let server: Server | null = null;
+
+/** Opens the test bed to jest's workers. */
+export async function setUp(): Promise<void> {
+  if (server) return;
+  // Now, as what takes minutes on a new machine would exceed a test's time.
+  await venvs.get('test');
+  const secret = randomUUID();
+  server = createServer((request, response) => {
+    const [, key, kind, name = ''] = (request.url ?? '').split('/');
+    const answer = (status: number, body: unknown): void => void response.writeHead(status).end(JSON.stringify(body));
+    if (key !== secret) return answer(403, 'forbidden');
+    give(kind, decodeURIComponent(name)).then(
+      (value) => answer(200, value),
+      (error: unknown) => answer(500, error instanceof Error ? error.message : String(error)),
+    );
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('a TCP socket has no port');
+  process.env['MIGRATION_TARGET_TESTBED'] = `http://127.0.0.1:${address.port}/${secret}`;
+}
+
+/** As `setUp`, with the programs of the Kubernetes API, whose first build takes minutes. */
+export async function setUpKube(): Promise<void> {
+  await ensureKubeBinaries(progress);
+  await setUp();
+}
+
+/** Stops every server that was started. */
+export async function tearDown(): Promise<void> {
+  server?.closeAllConnections();
+  server?.close();
+  server = null;
+  const servers = [...(await postgresServers.all()), ...(await apiServers.all())];
+  await Promise.all(servers.map((each) => each.stop()));
+}
+
+function give(kind: string | undefined, name: string): Promise<unknown> {
+  switch (kind) {
+    case 'postgres':
+      return bed.postgres(Number(name) as Major);
+    case 'venv':
+      return bed.venv(name);
+    case 'apiServer':
+      return bed.apiServer('shared');
+    default:
+      throw new Error(`the test bed has no ${kind}`);
+  }
+}
+
+/** What of an answer survives being sent: its data, not its methods. */
+type Data<T> = { readonly [Name in keyof T as T[Name] extends (...args: never[]) => unknown ? never : Name]: T[Name] };
+
+/** Asks the test bed of this run, from a test. */
+export async function fromTestBed<Kind extends keyof TestBed>(kind: Kind, name: Parameters<TestBed[Kind]>[0]): Promise<Data<Awaited<ReturnType<TestBed[Kind]>>>> {
+  const address = process.env['MIGRATION_TARGET_TESTBED'];
+  if (!address) throw new Error('no test bed: only the projects integration, faults and e2e of jest.config.js have one');
+  const response = await fetch(`${address}/${kind}/${encodeURIComponent(name)}`);
+  const body = (await response.json()) as Data<Awaited<ReturnType<TestBed[Kind]>>>;
+  if (!response.ok) throw new Error(`test bed: ${String(body)}`);
+  return body;
+}
