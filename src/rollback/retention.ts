@@ -3,8 +3,6 @@ import { seconds } from '../api/target.ts';
 import type { TargetSpec } from '../api/target.ts';
 import type { BackupManifest } from './model.ts';
 
-export { newBackupId } from './backup-id.ts';
-
 /** A database whatever its oid, which a restore changes. */
 export interface DatabaseName {
   readonly systemIdentifier: string;

@@ -5,8 +5,8 @@ import { isNativeError } from 'node:util/types';
 import type { TargetKey } from '../../api/target.ts';
 import { Failure, stalled } from '../../rollback/errors.ts';
 import type { BackupManifest, SchemaFacts } from '../../rollback/model.ts';
-import { isBackupIdOf } from '../../rollback/backup-id.ts';
 import type { BackupDraft, BackupStore, BrokenBackup } from '../../rollback/ports.ts';
+import { isBackupIdOf, newBackupId } from './backup-id.ts';
 import { errorCode, freeBytesAt, onStorage, storageFailure } from './failures.ts';
 import { fingerprint, listTree, mapLimited, readBounded, syncDirectory, temporaryName, writeDurably } from './files.ts';
 import { BackupProblem, formatManifest, longestManifest, parseManifest } from './manifest.ts';
@@ -52,6 +52,10 @@ export class DirectoryStore implements BackupStore {
       backups: backups.sort((a, b) => byTime(b, a)),
       broken: broken.sort((a, b) => (a.id < b.id ? 1 : -1)),
     };
+  }
+
+  newId(at: Date): string {
+    return newBackupId(this.#target, at);
   }
 
   async begin(id: string, operationId: string): Promise<BackupDraft> {
@@ -113,7 +117,7 @@ export class DirectoryStore implements BackupStore {
       const facts = { digest: schema.digest, major: schema.major };
       const files = [...dump, await writeSchema(folder, schema)];
       await writeManifest(folder, { ...manifest, verifiedAt: at, schema: facts, files, sizeBytes: sizeOf(files) });
-      const replaced = manifest.files.filter(({ path }) => schemaName.test(path) && path !== file.path);
+      const replaced = manifest.files.filter(({ path }) => schemaName.test(path) && !files.some((file) => file.path === path));
       for (const { path } of replaced) await rm(join(folder, path), { force: true });
     });
   }

@@ -2,7 +2,7 @@ import { stalled } from '../../rollback/errors.ts';
 import type { BackupStores } from '../../rollback/ports.ts';
 import { DirectoryStore } from './directory-store.ts';
 
-export { newBackupId } from '../../rollback/backup-id.ts';
+export { newBackupId } from './backup-id.ts';
 export { plainBackup, type PlainBackup } from './plain-backup.ts';
 
 /** The storages that `spec.backup.storage` can name; so far a directory. */

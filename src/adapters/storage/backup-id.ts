@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { TargetKey } from '../api/target.ts';
+import type { TargetKey } from '../../api/target.ts';
 
 const shape = /^(?<prefix>[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)-\d{8}T\d{6}Z-[0-9a-f]{6}$/;
 
