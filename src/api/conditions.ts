@@ -65,12 +65,14 @@ export function boundMessage(message: string): string {
 function judgeOutcome(outcome: Outcome): readonly (readonly [ConditionType, Judgement])[] {
   const reason = reasonOf(outcome);
   const row = rows[outcome.kind];
-  const judge = (status: 'True' | 'False', when: Reason = reason): Judgement => ({ status, reason: when, message: outcome.message });
+  // Ready always tells the cause; the others only where they are what is the matter.
+  const judge = (status: 'True' | 'False', otherwise: Reason = reason): Judgement =>
+    status === 'True' ? { status, reason, message: outcome.message } : { status, reason: otherwise, message: '' };
   return [
-    ['Ready', judge(row.Ready)],
+    ['Ready', { status: row.Ready, reason, message: outcome.message }],
     ['Reconciling', judge(row.Reconciling)],
     ['Stalled', judge(row.Stalled)],
-    ['ApprovalRequired', row.ApprovalRequired === 'True' ? judge('True') : { ...judge('False', 'ApprovalNotRequired'), message: '' }],
+    ['ApprovalRequired', judge(row.ApprovalRequired, 'ApprovalNotRequired')],
   ];
 }
 

@@ -6,11 +6,11 @@ export const dnsName = z
   .string()
   .min(1)
   .max(63)
-  .regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/);
+  .regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/, 'write lower-case letters, digits, "-" and ".", e.g. unicorn-db');
 
 const strings = z.record(z.string(), z.string());
 
-/** Fields that the API server adds are let through and left out; others are refused, since they are misspelt. */
+/** What the API server adds is let through and left out; anything else is refused, since it is misspelt. */
 export const objectMetadata = z
   .strictObject({
     name: dnsName.describe('The name of the object.'),

@@ -19,7 +19,7 @@ const rulesOfText = (whenText: string): readonly Rule<string>[] => [
     cel: `${whenText}self != ''`,
   },
   {
-    message: `a relative revision such as -1 or +1 means something else each time it is read: ${absolute}`,
+    message: `a revision cannot begin with "-" or "+", since a relative one such as -1 means something else each time it is read: ${absolute}`,
     holds: (value) => !startsRelative(value),
     cel: `${whenText}!self.matches('^[-+]')`,
   },
@@ -49,7 +49,7 @@ const rulesOfText = (whenText: string): readonly Rule<string>[] => [
 export const quoteIt = 'write the revision in quotes, e.g. revision: "0123": YAML reads unquoted digits as a number, and leading zeros are lost';
 
 /** One of several heads. */
-export const headRevision = withRules(z.string().max(32), [
+export const headRevision = withRules(z.string().meta({ maxLength: 32 }), [
   ...rulesOfText(''),
   {
     message: '"base" is the state without any revision: write revision: "base" instead of a list',
@@ -66,6 +66,7 @@ export const revision = withRules(z.string(), rulesOfText('type(self) != string 
   .meta({
     override: {
       'x-kubernetes-int-or-string': true,
+      pattern: pattern.source,
       'x-kubernetes-validations': [
         { rule: 'type(self) == string', message: quoteIt },
         ...rulesOfText('type(self) != string || ').map(({ cel, message }) => ({ rule: cel, message })),

@@ -43,9 +43,42 @@ export function exactlyOne<T extends object>(names: readonly (keyof T & string)[
   };
 }
 
-/** Text of bounded length: without a bound, the API server refuses the rules around it as too costly. */
-export const text = (maxLength: number, description: string): z.ZodString =>
-  z.string().min(1).max(maxLength).describe(description);
+/** Only the API server sees what an object was before, so this rule stands there alone. */
+export const immutable = <Schema extends z.ZodType>(schema: Schema, message: string): Schema =>
+  schema.meta({ 'x-kubernetes-validations': [{ rule: 'self == oldSelf', message }] });
 
-/** A path in a file system: anything but NUL. */
-export const path = (description: string): z.ZodString => z.string().min(1).max(1024).regex(/^[^\0]+$/).describe(description);
+/** A list that holds nothing twice. */
+export const listSet = <Item extends z.ZodType<string>>(items: z.ZodArray<Item>): z.ZodArray<Item> =>
+  withoutTwins(items, (item) => item).meta({ 'x-kubernetes-list-type': 'set' });
+
+/** A list whose items are told apart by their `name`. */
+export const listByName = <Item extends z.ZodType<{ name: string }>>(items: z.ZodArray<Item>): z.ZodArray<Item> =>
+  withoutTwins(items, (item) => item.name).meta({
+    'x-kubernetes-list-type': 'map',
+    'x-kubernetes-list-map-keys': ['name'],
+  });
+
+/** The API server has this from the list's type, so there is no rule to spell twice. */
+function withoutTwins<Item extends z.ZodType>(
+  items: z.ZodArray<Item>,
+  keyOf: (item: z.output<Item>) => string,
+): z.ZodArray<Item> {
+  return items.superRefine((list, context) => {
+    const seen = new Set<string>();
+    list.forEach((item, index) => {
+      const key = keyOf(item);
+      if (seen.has(key)) context.addIssue({ code: 'custom', path: [index], message: `"${key}" stands here twice: write it once` });
+      seen.add(key);
+    });
+  });
+}
+
+/**
+ * Text of bounded length, without NUL, which neither PostgreSQL nor a file system can hold. Without a bound, the API
+ * server would refuse the rules around it as too costly.
+ */
+export const text = (maxLength: number, description: string): z.ZodString =>
+  z.string().min(1).max(maxLength).regex(/^[^\0]+$/, 'holds a NUL character: write it without').describe(description);
+
+/** A path in a file system. */
+export const path = (description: string): z.ZodString => text(1024, description);

@@ -2,11 +2,11 @@
 import * as z from 'zod';
 import { duration, positiveDuration } from './duration.ts';
 import { headRevision, revision } from './revision.ts';
-import { exactlyOne, path, text, withRules, type DeepReadonly } from './schema.ts';
-import { envVar, secretName, valueSource } from './values.ts';
+import { exactlyOne, listByName, listSet, path, text, withRules, type DeepReadonly } from './schema.ts';
+import { envVar, secretName, valueSource, variableName } from './values.ts';
 
 /** PostgreSQL cuts longer names silently, so they are refused. */
-const identifier = (description: string): z.ZodString => z.string().min(1).max(63).regex(/^[^\0]+$/).describe(description);
+const identifier = (description: string): z.ZodString => text(63, description);
 
 const database = z
   .strictObject({
@@ -31,11 +31,7 @@ const database = z
 
 const databaseUrl = withRules(
   z.strictObject({
-    env: z
-      .string()
-      .min(1)
-      .max(253)
-      .regex(/^[A-Za-z_][A-Za-z0-9_]*$/)
+    env: variableName
       .describe('The environment variable in which env.py looks for the URL, e.g. DATABASE_URL.')
       .optional(),
     option: text(253, 'The option of alembic’s configuration in which env.py looks for the URL, e.g. sqlalchemy.url.').optional(),
@@ -43,7 +39,7 @@ const databaseUrl = withRules(
       .string()
       .min(1)
       .max(63)
-      .regex(/^[a-z0-9]+(\+[a-z0-9_]+)?$/)
+      .regex(/^[a-z0-9]+(\+[a-z0-9_]+)?$/, 'write a scheme such as postgresql, postgresql+psycopg or postgresql+asyncpg')
       .describe('The scheme of the URL as SQLAlchemy spells it, e.g. postgresql+asyncpg. TLS parameters are translated for the driver.')
       .default('postgresql'),
   }),
@@ -52,7 +48,11 @@ const databaseUrl = withRules(
   'How env.py is handed the URL of spec.database. Left out: env.py finds its own, and must reach the same database, which is checked.',
 );
 
-const reference = /^[A-Za-z_][A-Za-z0-9_.]*(:[A-Za-z_][A-Za-z0-9_.]*(\(\))?)?$/;
+const pythonReference = z
+  .string()
+  .min(1)
+  .max(253)
+  .regex(/^[A-Za-z_][A-Za-z0-9_.]*(:[A-Za-z_][A-Za-z0-9_.]*(\(\))?)?$/, 'write package.module:name');
 
 const alembic = withRules(
   z.strictObject({
@@ -67,25 +67,12 @@ const alembic = withRules(
       .describe('What env.py gets as -x NAME=VALUE.')
       .meta({ maxProperties: 32 })
       .default({}),
-    env: z
-      .array(envVar)
-      .max(64)
-      .describe('Variables of the environment that alembic runs in.')
-      .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] })
-      .default([]),
+    env: listByName(z.array(envVar).max(64)).describe('Variables of the environment that alembic runs in.').default([]),
     databaseUrl: databaseUrl.optional(),
-    flaskApp: z
-      .string()
-      .min(1)
-      .max(253)
-      .regex(reference)
+    flaskApp: pythonReference
       .describe('Flask-Migrate: the application, e.g. "app:create_app", whose context is entered around alembic.')
       .optional(),
-    context: z
-      .string()
-      .min(1)
-      .max(253)
-      .regex(reference)
+    context: pythonReference
       .describe('A context manager of the application’s, e.g. "app.migrate:ctx", that is entered around alembic.')
       .optional(),
   }),
@@ -147,7 +134,7 @@ const application = z
       .default([]),
     healthCheck: z
       .strictObject({
-        url: z.string().min(1).max(2048).regex(/^https?:\/\//).describe('Must answer with 2xx.'),
+        url: z.string().min(1).max(2048).regex(/^https?:\/\//, 'write a URL that begins with http:// or https://').describe('Must answer with 2xx.'),
         timeout: positiveDuration('How long it is tried.').default('60s'),
       })
       .describe('Asked after the workloads were started.')
@@ -158,7 +145,7 @@ const application = z
 const storage = withRules(
   z.strictObject({
     directory: z
-      .strictObject({ path: path('The folder: an absolute path. A missing one is created.').regex(/^\//) })
+      .strictObject({ path: path('The folder: an absolute path. A missing one is created.').regex(/^\//, 'write an absolute path, e.g. /var/backups/database') })
       .describe('A folder that the controller reaches. Refused in a pod.')
       .optional(),
     persistentVolumeClaim: z
@@ -229,15 +216,17 @@ const policy = z
 
 const verify = z
   .strictObject({
-    queries: z
-      .array(
-        z.strictObject({
-          name: text(63, 'What reports call the query.'),
-          sql: text(4096, 'The query: run in a read-only transaction; the first column of the first row counts.'),
-          expect: z.string().max(1024).describe('The expected result as PostgreSQL prints it; true is "t".'),
-        }),
-      )
-      .max(64)
+    queries: listByName(
+      z
+        .array(
+          z.strictObject({
+            name: text(63, 'What reports call the query.'),
+            sql: text(4096, 'The query: run in a read-only transaction; the first column of the first row counts.'),
+            expect: z.string().max(1024).describe('The expected result as PostgreSQL prints it; true is "t".'),
+          }),
+        )
+        .max(64),
+    )
       .describe('Queries that must hold after every change.')
       .default([]),
   })
@@ -246,12 +235,8 @@ const verify = z
 export const targetSpec = withRules(
   z.strictObject({
     revision: revision.optional(),
-    revisions: z
-      .array(headRevision)
-      .min(1)
-      .max(32)
+    revisions: listSet(z.array(headRevision).min(1).max(32))
       .describe('Instead of revision, where the database should be at several heads: the ids of all of them.')
-      .meta({ 'x-kubernetes-list-type': 'set' })
       .optional(),
     suspend: z.boolean().describe('With true nothing is done, and an operation under way is not begun again.').default(false),
     interval: positiveDuration('How often the database is read though nothing was declared anew.').default('5m'),
@@ -272,7 +257,7 @@ export const targetSpec = withRules(
           .string()
           .min(1)
           .max(128)
-          .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/)
+          .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'write the id of a backup as "migration-target backups NAME" lists it')
           .describe('The id of a backup in the catalogue (migration-target backups NAME).'),
       })
       .describe('A backup to restore, once for each backup and database, before the declared revision is gone for.')

@@ -50,7 +50,8 @@ export type ParsedTarget =
  */
 export function parseTarget(document: unknown): ParsedTarget {
   const parsed = migrationTarget.safeParse(document, { reportInput: true });
-  return parsed.success ? { ok: true, target: parsed.data } : { ok: false, problems: problemsOf(migrationTarget, parsed.error.issues) };
+  if (parsed.success) return { ok: true, target: parsed.data };
+  return { ok: false, problems: problemsOf(migrationTarget, parsed.error.issues) };
 }
 
 /** The revisions that are declared, as a set of heads: none for `base`. */

@@ -1,0 +1,40 @@
+/**
+ * Writes what is derived from src/api: the CustomResourceDefinitions and the reference.
+ * `--check` writes nothing, and exits with 1 where a file is stale.
+ */
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { crdFile, crdYaml } from './generate/crd.ts';
+import { kinds } from './generate/kinds.ts';
+import { referenceFile, referenceMarkdown } from './generate/reference.ts';
+
+const root = join(import.meta.dirname, '..');
+
+const files = new Map([
+  ...kinds.map((kind) => [crdFile(kind), crdYaml(kind)] as const),
+  [referenceFile, referenceMarkdown(kinds)] as const,
+]);
+
+async function isStale([file, content]: readonly [string, string]): Promise<boolean> {
+  try {
+    return (await readFile(join(root, file), 'utf8')) !== content;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true;
+    throw error;
+  }
+}
+
+const entries = [...files];
+const states = await Promise.all(entries.map(isStale));
+const stale = entries.filter((_, index) => states[index]);
+
+if (process.argv.includes('--check')) {
+  for (const [file] of stale) console.error(`${file} is not what src/api says. To write it again: npm run generate`);
+  process.exitCode = stale.length > 0 ? 1 : 0;
+} else {
+  for (const [file, content] of stale) {
+    await mkdir(dirname(join(root, file)), { recursive: true });
+    await writeFile(join(root, file), content);
+    console.log(`written: ${file}`);
+  }
+}
