@@ -174,7 +174,7 @@ export type Fallback =
   | { readonly kind: 'restore'; readonly backup: string; readonly takenAt: string }
   | { readonly kind: 'origin'; readonly because: string };
 
-export type PlanKind = 'nothing' | 'upgrade' | 'downgrade' | 'switch' | 'restore' | 'refuse';
+export type PlanKind = 'nothing' | 'upgrade' | 'downgrade' | 'switch' | 'restore' | 'backup' | 'refuse';
 
 export type ChangePlan = {
   readonly kind: 'upgrade' | 'downgrade' | 'switch';
@@ -198,10 +198,20 @@ export type RestorePlan = {
   readonly digest: string;
 };
 
+/** A backup asked for by itself: nothing else is done. */
+export type BackupPlan = {
+  readonly kind: 'backup';
+  readonly current: readonly string[] | null;
+  readonly desired: readonly string[];
+  readonly reason: BackupReason;
+  readonly digest: string;
+};
+
 export type Plan =
   | { readonly kind: 'nothing'; readonly current: readonly string[]; readonly desired: readonly string[] }
   | ChangePlan
   | RestorePlan
+  | BackupPlan
   | {
       readonly kind: 'refuse';
       readonly current: readonly string[] | null;
@@ -227,22 +237,46 @@ export interface Operation {
   readonly id: string;
   readonly trigger: Trigger;
   readonly generation: number;
+  /** The reconcile request that this answers, if one was made. */
+  readonly requestedAt: string | null;
   readonly startedAt: string;
+  /** The step to be done next, or being done. */
   readonly step: OperationStep;
-  readonly plan: ChangePlan | RestorePlan;
-  readonly origin: DatabaseIdentity;
-  /** The backup of the origin, once it is verified. */
-  readonly backup: string | null;
-  /** Where the origin was when its backup was taken. */
-  readonly originSchema: string | null;
-  /** Times that the change was started; a killed controller may start it again, a bounded number of times. */
+  readonly plan: ChangePlan | RestorePlan | BackupPlan;
+  readonly origin: Origin;
+  /** The backup of the origin, once it is verified; its transaction ids tell who wrote since. */
+  readonly backup: { readonly id: string; readonly xmax: string; readonly inProgress: readonly string[] } | null;
+  /** Times that the change was started: bounded, whatever kills it. */
   readonly attempts: number;
   /** Scratch databases that may exist; dropped by oid. */
   readonly scratch: readonly OwnDatabase[];
   /** The swap, from before its first effect. */
   readonly restore: RestoreIntent | null;
+  /** True once the restored database is the live one. */
+  readonly swapped: boolean;
   /** Why the desired state was given up, once it was. */
-  readonly failure: { readonly reason: Reason; readonly message: string } | null;
+  readonly failure: OperationFailure | null;
+  /** What people should know of it, in order. */
+  readonly notes: readonly string[];
+  /** Milliseconds that each step took, summed over its tries. */
+  readonly durations: Readonly<Partial<Record<OperationStep, number>>>;
+}
+
+/** The database as the operation found it. */
+export interface Origin {
+  readonly identity: DatabaseIdentity;
+  readonly server: { readonly version: string; readonly major: number };
+  /** null: no version table. */
+  readonly revisions: readonly string[] | null;
+  /** Digest of the live schema as it rendered then: comparable with itself only. */
+  readonly schema: string;
+}
+
+export interface OperationFailure {
+  readonly reason: Reason;
+  readonly message: string;
+  /** It passes by itself: no reason to restore something older. */
+  readonly passing: boolean;
 }
 
 /** A restore under way: which backup, into what, and what the live database will be called. */

@@ -98,8 +98,8 @@ export interface LiveDatabase extends AsyncDisposable {
   /** Through a schema-only dump, restored into `scratch` (which this creates and drops). Comparable with any other of the same major. */
   canonicalSchema(scratch: OwnDatabase): Promise<SchemaFacts>;
   rowCounts(): Promise<RowCounts>;
-  /** Each query in a read-only transaction; the first column of the first row, as text; null for NULL or no row. */
-  query(sql: string): Promise<string | null>;
+  /** In a read-only transaction, in the live database or in `database`; the first column of the first row, as text; null for NULL or no row. */
+  query(sql: string, database?: OwnDatabase): Promise<string | null>;
 
   /** Dumps into `directory` (which must not exist), counts and revisions read in the dump's own snapshot. */
   dump(directory: string, progress: Progress): Promise<DumpResult>;
@@ -219,11 +219,16 @@ export interface BackupDraft {
 export interface BackupStore {
   /** Newest first. Temporary folders are not listed. Throws StorageUnavailable (a missing folder is created). */
   list(): Promise<{ readonly backups: readonly BackupManifest[]; readonly broken: readonly BrokenBackup[] }>;
-  begin(id: string): Promise<BackupDraft>;
+  /** A new id for a backup of this target: sorts by time, safe as a file name. */
+  newId(at: Date): string;
+  begin(id: string, operationId: string): Promise<BackupDraft>;
   /** Reads every file again and compares with the manifest; symlinks, `..` and foreign files are refused. */
   check(id: string): Promise<{ readonly ok: true } | { readonly ok: false; readonly problem: string }>;
   dumpPath(manifest: BackupManifest): string;
   schema(id: string): Promise<SchemaFacts | null>;
+  /** The canonical schema of a database at a revision that was reached, for later comparison; newest wins. */
+  recordSchema(database: { readonly systemIdentifier: string; readonly name: string }, revisions: readonly string[], facts: SchemaFacts): Promise<void>;
+  recordedSchema(database: { readonly systemIdentifier: string; readonly name: string }, revisions: readonly string[], major: number): Promise<SchemaFacts | null>;
   markVerified(id: string, at: string, schema: SchemaFacts): Promise<void>;
   remove(id: string): Promise<void>;
   /** Temporary folders that dead operations left. */

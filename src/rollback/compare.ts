@@ -1,0 +1,87 @@
+/** Pure comparisons of what was read with what was expected; each difference is one readable line. */
+import { formatHeads, sameSet } from './graph.ts';
+import type { BackupManifest, RowCounts, SchemaFacts, VersionTable } from './model.ts';
+import type { Contents } from './ports.ts';
+
+export interface SchemaDifference {
+  readonly missing: readonly string[];
+  readonly unexpected: readonly string[];
+}
+
+/** Lines of `expected` that `actual` lacks, and the other way round. */
+export function compareSchemas(expected: readonly string[], actual: readonly string[]): SchemaDifference {
+  const has = new Set(actual);
+  const wanted = new Set(expected);
+  return { missing: expected.filter((line) => !has.has(line)), unexpected: actual.filter((line) => !wanted.has(line)) };
+}
+
+export const isSame = ({ missing, unexpected }: SchemaDifference): boolean => missing.length + unexpected.length === 0;
+
+/** A few lines of a difference, as a sentence. */
+export function describeDifference({ missing, unexpected }: SchemaDifference): string {
+  const some = (lines: readonly string[]): string => `${lines.slice(0, 3).join('; ')}${lines.length > 3 ? `; and ${lines.length - 3} more` : ''}`;
+  return [
+    ...(missing.length > 0 ? [`missing: ${some(missing)}`] : []),
+    ...(unexpected.length > 0 ? [`left over: ${some(unexpected)}`] : []),
+  ].join('. ');
+}
+
+/**
+ * What differs from the expected schema through the change itself. Differences between the origin as it was found
+ * and as it was once recorded are drift: somebody else's, and no fault of the change. Where the origin was never
+ * recorded, whatever the change did not touch may be drift, and is taken for it.
+ */
+export function beyondDrift(
+  difference: SchemaDifference,
+  origin: { readonly found: readonly string[]; readonly recorded: readonly string[] | null },
+): SchemaDifference {
+  const found = new Set(origin.found);
+  const recorded = origin.recorded === null ? null : new Set(origin.recorded);
+  const wasAdded = (line: string): boolean => found.has(line) && recorded?.has(line) !== true;
+  const wasRemoved = (line: string): boolean => !found.has(line) && recorded?.has(line) !== false;
+  return {
+    missing: difference.missing.filter((line) => !wasRemoved(line)),
+    unexpected: difference.unexpected.filter((line) => !wasAdded(line)),
+  };
+}
+
+/** Tables whose number of rows differs; a table that one side lacks counts as null there. */
+export function compareCounts(
+  before: RowCounts,
+  after: RowCounts,
+): readonly { readonly table: string; readonly before: number | null; readonly after: number | null }[] {
+  return [...new Set([...Object.keys(before), ...Object.keys(after)])]
+    .sort()
+    .map((table) => ({ table, before: before[table] ?? null, after: after[table] ?? null }))
+    .filter(({ before: was, after: is }) => was !== is);
+}
+
+export const revisionsOf = (table: VersionTable): readonly string[] | null => (table.kind === 'present' ? table.revisions : null);
+
+export const sameRevisions = (a: readonly string[] | null, b: readonly string[] | null): boolean =>
+  a === null || b === null ? a === b : sameSet(a, b);
+
+export const formatRevisions = (revisions: readonly string[] | null): string =>
+  revisions === null ? 'no version table' : formatHeads(revisions);
+
+/** What a restored database lacks of what the manifest says was in the dump; null: nothing. */
+export function findRestoreFault(
+  manifest: Pick<BackupManifest, 'rowCounts' | 'revisions' | 'schema'>,
+  recorded: SchemaFacts | null,
+  restored: Contents,
+): string | null {
+  const revisions = revisionsOf(restored.versionTable);
+  if (!sameRevisions(manifest.revisions, revisions)) {
+    return `the version table says ${formatRevisions(revisions)}, and was ${formatRevisions(manifest.revisions)}`;
+  }
+  const counts = compareCounts(manifest.rowCounts, restored.rowCounts);
+  const first = counts[0];
+  if (first !== undefined) {
+    return `${first.table} has ${first.after ?? 'no table of'} rows, and had ${first.before ?? 'none'}${counts.length > 1 ? `; ${counts.length - 1} more tables differ` : ''}`;
+  }
+  if (recorded !== null && recorded.major === restored.schema.major) {
+    const difference = compareSchemas(recorded.lines, restored.schema.lines);
+    if (!isSame(difference)) return `the schema differs: ${describeDifference(difference)}`;
+  }
+  return null;
+}

@@ -1,0 +1,162 @@
+/**
+ * One look at one target, from its declaration to its saved status. The procedure itself is rollback.ts; this keeps
+ * the journal, the status and the events, and turns whatever was thrown into a condition.
+ */
+import type { Outcome } from '../api/conditions.ts';
+import { keyOf, seconds, type HistoryEntry, type MigrationTarget, type TargetStatus } from '../api/target.ts';
+import { asFailure, type Failure } from './errors.ts';
+import type { Operation } from './model.ts';
+import type { Ports } from './ports.ts';
+import { rollback } from './rollback.ts';
+import { concludedStatus, journalOf, statusOf, workingStatus } from './status.ts';
+import type { Seen } from './tidy.ts';
+import { requestedAt, type Asked, type Visit } from './visit.ts';
+
+export interface Reconciled {
+  readonly outcome: Outcome;
+  readonly status: TargetStatus;
+  /** True where it should be looked at again soon, with back-off. */
+  readonly again: boolean;
+}
+
+/** A declared restore, its revision and a backup that was due: more can't follow from one declaration. */
+const maxRounds = 4;
+
+export async function reconcile(target: MigrationTarget, ports: Ports, asked: Asked, signal: AbortSignal): Promise<Reconciled> {
+  const keeper = createKeeper(target, ports);
+  if (target.metadata.deletionTimestamp !== null && journalOf(keeper.status()) === null) {
+    await ports.home.release(keyOf(target));
+    return { outcome: { kind: 'suspended', message: 'The declaration was deleted; database and backups stay.' }, status: keeper.status(), again: false };
+  }
+  let next: Asked = asked;
+  for (let round = 1; ; round += 1) {
+    const { reconciled, follows } = await once(target, ports, next, signal, keeper);
+    if (!follows || round === maxRounds) return reconciled;
+    next = { kind: 'reconcile' };
+  }
+}
+
+/** Holds the newest status, and is the only one that saves it. */
+interface Keeper {
+  readonly status: () => TargetStatus;
+  readonly replace: (status: TargetStatus) => Promise<void>;
+}
+
+function createKeeper(target: MigrationTarget, { home }: Ports): Keeper {
+  let status = statusOf(target);
+  return {
+    status: () => status,
+    replace: async (next) => {
+      if (JSON.stringify(next) === JSON.stringify(status)) return;
+      await home.saveStatus(keyOf(target), next);
+      status = next;
+    },
+  };
+}
+
+async function once(
+  target: MigrationTarget,
+  ports: Ports,
+  asked: Asked,
+  signal: AbortSignal,
+  keeper: Keeper,
+): Promise<{ readonly reconciled: Reconciled; readonly follows: boolean }> {
+  const key = keyOf(target);
+  const before = keeper.status();
+  const visit: Visit = {
+    key,
+    target,
+    status: before,
+    journal: journalOf(before),
+    asked,
+    ports,
+    signal,
+    save: async (operation) => {
+      const now = ports.clock.now();
+      const isFirst = keeper.status().operation?.id !== operation.id;
+      await keeper.replace(workingStatus(target, keeper.status(), operation, now));
+      if (isFirst) await ports.home.record(key, { type: 'Normal', reason: 'Started', message: `Operation ${operation.id} began: ${operation.plan.kind}.` });
+      return operation;
+    },
+  };
+  try {
+    const result = await rollback(visit);
+    if (result.kind === 'settled') {
+      const { outcome, seen } = result;
+      const status = await conclude(visit, keeper, { outcome, seen, answers: asked.kind !== 'backup' });
+      return { reconciled: { outcome, status, again: false }, follows: false };
+    }
+    const { operation, conclusion, seen } = result;
+    const { outcome, entry } = conclusion;
+    const answers = answersDeclaration(target, asked, operation);
+    const status = await conclude(visit, keeper, { outcome, seen, entry, answers });
+    await ports.home.release(key);
+    const follows = !answers && asked.kind !== 'backup' && asked.kind !== 'restore' && (conclusion.succeeded || operation.generation !== target.metadata.generation);
+    return { reconciled: { outcome, status, again: false }, follows };
+  } catch (thrown) {
+    return { reconciled: await fail(visit, keeper, asFailure(thrown)), follows: false };
+  }
+}
+
+/**
+ * Whether an operation ends what is declared now. A backup doesn't, nor a restore that was asked for or that comes
+ * before the declared revision, nor one that was begun for an older declaration.
+ */
+function answersDeclaration(target: MigrationTarget, asked: Asked, { plan, failure, generation, requestedAt: request }: Operation): boolean {
+  const isForThis = generation === target.metadata.generation && request === requestedAt(target);
+  const isOnlyRestored = plan.kind === 'restore' && failure === null;
+  return isForThis && plan.kind !== 'backup' && asked.kind !== 'restore' && !isOnlyRestored;
+}
+
+interface Ended {
+  readonly outcome: Outcome;
+  readonly seen: Seen | null;
+  readonly entry?: HistoryEntry;
+  readonly answers: boolean;
+}
+
+async function conclude(visit: Visit, keeper: Keeper, { outcome, seen, entry, answers }: Ended): Promise<TargetStatus> {
+  const status = concludedStatus(visit.target, keeper.status(), {
+    outcome,
+    now: visit.ports.clock.now(),
+    ...seen,
+    ...(entry === undefined ? {} : { entry }),
+    answers,
+    journal: null,
+  });
+  await announce(visit, keeper.status(), status, outcome);
+  await keeper.replace(status);
+  return status;
+}
+
+async function fail(visit: Visit, keeper: Keeper, failure: Failure): Promise<Reconciled> {
+  const { target, ports } = visit;
+  const outcome: Outcome = {
+    kind: failure.kind === 'retry' ? 'retrying' : 'stalled',
+    reason: failure.reason,
+    message: failure.message,
+  };
+  const status = concludedStatus(target, keeper.status(), {
+    outcome,
+    now: ports.clock.now(),
+    answers: visit.asked.kind !== 'backup',
+    // What was begun stays journalled: the next try, or whoever mends the cause, goes on with it.
+    journal: journalOf(keeper.status()),
+  });
+  await announce(visit, keeper.status(), status, outcome);
+  await keeper.replace(status);
+  if (failure.reason === 'InternalError') ports.observe(visit.key, '', { kind: 'note', level: 'warn', message: `${failure.message} ${failure.stack ?? ''}` });
+  return { outcome, status, again: failure.kind === 'retry' };
+}
+
+/** An event where the reason or its message is new; a periodic read says nothing. */
+async function announce({ key, ports }: Visit, before: TargetStatus, after: TargetStatus, outcome: Outcome): Promise<void> {
+  const was = before.conditions.find(({ type }) => type === 'Ready');
+  const is = after.conditions.find(({ type }) => type === 'Ready');
+  if (is === undefined || (was?.reason === is.reason && was.message === is.message)) return;
+  const type = outcome.kind === 'ready' || outcome.kind === 'suspended' || outcome.kind === 'working' ? 'Normal' : 'Warning';
+  await ports.home.record(key, { type, reason: is.reason, message: is.message });
+}
+
+/** Seconds until a target is read again though nothing changed. */
+export const intervalSeconds = (target: MigrationTarget): number => seconds(target.spec.interval);

@@ -1,0 +1,87 @@
+/**
+ * The procedure. From top to bottom, one line a step: check, plan, backup, change, verify, restore, report.
+ *
+ * Each step takes the journalled operation and returns it with the step that comes next; the next is journalled before
+ * it begins. So a start after a crash enters here like any other, and goes on at the step that the journal names.
+ */
+import type { Outcome } from '../api/conditions.ts';
+import { asFailure, type Failure } from './errors.ts';
+import type { Operation, OperationStep } from './model.ts';
+import type { Scope } from './scope.ts';
+import { backup } from './steps/backup.ts';
+import { change } from './steps/change.ts';
+import { check } from './steps/check.ts';
+import { plan } from './steps/plan.ts';
+import { report, type Conclusion } from './steps/report.ts';
+import { restore } from './steps/restore.ts';
+import { verify } from './steps/verify.ts';
+import { tidy, type Seen } from './tidy.ts';
+import type { Visit } from './visit.ts';
+
+/** What came of a visit: nothing had to be done, or an operation ended. */
+export type Result =
+  | { readonly kind: 'settled'; readonly outcome: Outcome; readonly seen: Seen | null }
+  | { readonly kind: 'concluded'; readonly operation: Operation; readonly conclusion: Conclusion; readonly seen: Seen };
+
+export async function rollback(visit: Visit): Promise<Result> {
+  const checked = await check(visit);
+  if (checked.kind === 'settled') return checked;
+
+  await using scope = checked.scope;
+  const planned = checked.resume ?? (await plan(scope, checked));
+  if ('kind' in planned) return planned;
+
+  let operation = planned;
+  do {
+    operation = await step(scope, operation, 'backup', backup);
+    operation = await step(scope, operation, 'change', change);
+  } while (operation.step === 'backup' || operation.step === 'change');
+  operation = await step(scope, operation, 'verify', verify);
+  operation = await step(scope, operation, 'restore', restore);
+  const conclusion = await report(scope, operation);
+  const seen = await tidy(visit, { ...scope, isLocked: true }, await scope.database.read(), { aside: conclusion.aside, operation });
+  return { kind: 'concluded', operation, conclusion, seen };
+}
+
+type StepFunction = (scope: Scope, operation: Operation) => Promise<Operation>;
+
+/** Runs a step if it is the one that the journal names, and journals what comes next. */
+async function step(scope: Scope, operation: Operation, name: OperationStep, run: StepFunction): Promise<Operation> {
+  if (operation.step !== name) return operation;
+  const observe = scope.observeStep(operation, name);
+  observe('started');
+  const startedAt = performance.now();
+  let next: Operation;
+  try {
+    scope.stopIfAsked(operation);
+    next = await run(scope, operation);
+  } catch (thrown) {
+    observe('failed', asFailure(thrown).message);
+    next = fallOff(operation, asFailure(thrown));
+  }
+  const ms = Math.round(performance.now() - startedAt);
+  observe('finished', undefined, ms);
+  return scope.save({ ...next, durations: { ...next.durations, [name]: (operation.durations[name] ?? 0) + ms } });
+}
+
+/**
+ * Where a step that could not be done leaves the operation. Before the change nothing is lost by giving up; after it
+ * began, the database is put right first; and a restore that can't be finished keeps its journal, for whoever mends it.
+ */
+function fallOff(operation: Operation, failure: Failure): Operation {
+  if (failure.kind === 'retry') throw failure;
+  const { reason, message } = failure;
+  switch (operation.step) {
+    case 'check':
+    case 'plan':
+    case 'backup':
+      return { ...operation, step: 'report', failure: { reason, message, passing: true } };
+    case 'change':
+    case 'verify':
+      // Unexpected is not the migration's fault: back to the origin, never on to an older backup.
+      return { ...operation, step: 'restore', failure: { reason, message, passing: true } };
+    case 'restore':
+    case 'report':
+      throw failure;
+  }
+}

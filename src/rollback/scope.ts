@@ -1,0 +1,135 @@
+/** What every step of one operation works with. */
+import { seconds, type MigrationTarget, type TargetKey, type TargetStatus } from '../api/target.ts';
+import { retry } from './errors.ts';
+import type { BackupManifest, Operation, OperationStep, OwnDatabase } from './model.ts';
+import type { AlembicSession, AlembicSettings, BackupStore, LiveDatabase, Lock, Ports, Progress } from './ports.ts';
+import { requestedAt, type Asked, type Visit } from './visit.ts';
+
+export interface Scope extends AsyncDisposable {
+  readonly key: TargetKey;
+  readonly target: MigrationTarget;
+  readonly asked: Asked;
+  readonly operationId: string;
+  /** The request by annotation that this visit answers. */
+  readonly requestedAt: string | null;
+  /** Databases that earlier restores put aside. */
+  readonly keptAside: TargetStatus['keptAside'];
+  readonly ports: Ports;
+  readonly database: LiveDatabase;
+  readonly lock: Lock;
+  readonly store: BackupStore;
+  /** Started once, at the first call. */
+  readonly alembic: () => Promise<AlembicSession>;
+  /** The first journal entry: from then on the object is held until the operation is over. */
+  readonly begin: (operation: Operation) => Promise<Operation>;
+  /** Journals: when it resolves, the next start knows. Nothing has an effect before its intent went through here. */
+  readonly save: (operation: Operation) => Promise<Operation>;
+  readonly observeStep: (operation: Operation, step: OperationStep) => (state: 'started' | 'finished' | 'failed', message?: string, ms?: number) => void;
+  /** Throws OperationInterrupted if the controller is stopping: between steps, where nothing is half done. */
+  readonly stopIfAsked: (operation: Operation) => void;
+}
+
+export function createScope(
+  visit: Visit,
+  parts: { readonly id: string; readonly database: LiveDatabase; readonly lock: Lock; readonly store: BackupStore },
+): Scope {
+  const { key, target, ports } = visit;
+  let session: Promise<AlembicSession> | null = null;
+  return {
+    key,
+    target,
+    asked: visit.asked,
+    operationId: parts.id,
+    requestedAt: requestedAt(target),
+    keptAside: visit.status.keptAside,
+    ports,
+    database: parts.database,
+    lock: parts.lock,
+    store: parts.store,
+    alembic: () => (session ??= startAlembic(visit, parts.id)),
+    begin: async (operation) => {
+      await ports.home.hold(key);
+      return visit.save(operation);
+    },
+    save: visit.save,
+    observeStep: (operation, step) => (state, message, ms) =>
+      ports.observe(key, operation.id, {
+        kind: 'step',
+        step,
+        state,
+        ...(message === undefined ? {} : { message }),
+        ...(ms === undefined ? {} : { ms }),
+      }),
+    stopIfAsked: (operation) => {
+      if (!visit.signal.aborted) return;
+      throw retry('OperationInterrupted', `Operation ${operation.id} was stopped before its step ${operation.step}; the next start goes on with it.`);
+    },
+    [Symbol.asyncDispose]: async () => {
+      const started = await session?.catch(() => null);
+      await started?.[Symbol.asyncDispose]();
+      await parts.lock[Symbol.asyncDispose]();
+      await parts.database[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** One Python process, told everything that the declaration says of alembic. */
+export async function startAlembic(visit: Pick<Visit, 'key' | 'target' | 'ports' | 'signal'>, operationId: string): Promise<AlembicSession> {
+  const { key, target, ports } = visit;
+  const { database, alembic } = target.spec;
+  const env: Record<string, string> = {};
+  for (const { name, value, valueFrom } of alembic.env) {
+    env[name] = valueFrom === undefined ? (value ?? '') : await ports.home.resolve(valueFrom, key.namespace);
+  }
+  const settings: AlembicSettings = {
+    spec: alembic,
+    versionTable: { schema: database.versionTableSchema, name: database.versionTable },
+    databaseUrl: await ports.home.resolve(database.urlFrom, key.namespace),
+    operationId,
+    lockTimeoutSeconds: seconds(database.lockTimeout),
+    signal: AbortSignal.any([visit.signal, AbortSignal.timeout(seconds(target.spec.timeout) * 1000)]),
+    env,
+  };
+  return ports.alembic.start(settings);
+}
+
+/** Progress of one step, on its way to the terminal and the log. */
+export const progressOf =
+  (scope: Scope, operation: Operation, step: OperationStep): Progress =>
+  (done, total, what) =>
+    scope.ports.observe(scope.key, operation.id, { kind: 'progress', step, done, total, what });
+
+/** Adds a sentence to the report, and tells it at once. */
+export function note(scope: Scope, operation: Operation, message: string): Operation {
+  scope.ports.observe(scope.key, operation.id, { kind: 'note', level: 'warn', message });
+  return { ...operation, notes: [...operation.notes, message].slice(-20) };
+}
+
+/** Creates a scratch database for `use`, journalled before it exists and dropped whatever happens. */
+export async function withScratch<T>(
+  scope: Scope,
+  operation: Operation,
+  use: (scratch: OwnDatabase, operation: Operation) => Promise<T>,
+): Promise<T> {
+  const scratch = await scope.database.newDatabase('scratch', operation.id);
+  const journalled = await scope.save({ ...operation, scratch: [...operation.scratch, scratch] });
+  try {
+    return await use(scratch, journalled);
+  } finally {
+    await scope.database.dropDatabase(scratch);
+  }
+}
+
+/** Drops what earlier tries of this operation left: only databases whose oid is in the journal. */
+export async function dropScratch(scope: Scope, operation: Operation): Promise<Operation> {
+  for (const scratch of operation.scratch) await scope.database.dropDatabase(scratch);
+  return operation.scratch.length === 0 ? operation : scope.save({ ...operation, scratch: [] });
+}
+
+/** The backup of that id, or undefined where it has gone. */
+export async function findBackup(store: BackupStore, id: string): Promise<BackupManifest | undefined> {
+  const { backups } = await store.list();
+  return backups.find((backup) => backup.id === id);
+}
+
+export const addSeconds = (date: Date, count: number): Date => new Date(date.getTime() + count * 1000);

@@ -1,0 +1,100 @@
+/**
+ * Whether there is anything to do, told from one read of the database and the status alone. Pure: no Python runs for
+ * a target that is where it should be, nor for one that waits for a human.
+ */
+import type { Outcome } from '../api/conditions.ts';
+import { reasons, type Reason } from '../api/reasons.ts';
+import { declaredRevisions, type TargetStatus } from '../api/target.ts';
+import { formatRevisions, sameRevisions } from './compare.ts';
+import { formatHeads } from './graph.ts';
+import type { DatabaseState, Trigger } from './model.ts';
+import { requestedAt, type Visit } from './visit.ts';
+
+export type Settled = { readonly kind: 'settled'; readonly outcome: Outcome } | { readonly kind: 'due'; readonly trigger: Trigger };
+
+/** Identical corrections within an hour that make the next one `Flapping`. */
+const maxCorrections = 2;
+
+export function settle(
+  visit: Visit,
+  state: Pick<DatabaseState, 'identity' | 'versionTable'>,
+  facts: { readonly now: Date; readonly restorePending: boolean; readonly backupDue: boolean },
+): Settled {
+  const { target, status, asked } = visit;
+  if (asked.kind === 'backup') return { kind: 'due', trigger: 'backup' };
+  if (asked.kind === 'restore') return { kind: 'due', trigger: 'restore' };
+
+  const current = state.versionTable.kind === 'present' ? state.versionTable.revisions : null;
+  const isNew = isNewlyAskedFor(visit);
+  const isThere = sameRevisions(current, declaredRevisions(target.spec)) || hasReached(visit, current);
+  const restoreDue = facts.restorePending && isNew;
+
+  if (isThere && !restoreDue) {
+    if (facts.backupDue) return { kind: 'due', trigger: 'backup' };
+    return { kind: 'settled', outcome: inSync(visit, state.identity.name, current) };
+  }
+  if (isNew) return { kind: 'due', trigger: asked.kind === 'apply' ? 'apply' : isRequest(visit) ? 'reconcile' : 'generation' };
+  if (status.reached?.generation === target.metadata.generation) return movedOutside(visit, state.identity.name, current, facts.now);
+  const stalled = previousStall(status);
+  return stalled === null ? { kind: 'due', trigger: 'generation' } : { kind: 'settled', outcome: stalled };
+}
+
+/** A generation, a request or a person that no operation has answered yet. */
+export function isNewlyAskedFor({ target, status, asked }: Visit): boolean {
+  return (
+    asked.kind === 'apply' ||
+    status.handled === null ||
+    status.handled.generation !== target.metadata.generation ||
+    status.handled.requestedAt !== requestedAt(target)
+  );
+}
+
+const isRequest = ({ target, status }: Visit): boolean => status.handled?.generation === target.metadata.generation;
+
+/** What the declared heads amount to in the version table was found out when they were reached. */
+function hasReached({ target, status }: Visit, current: readonly string[] | null): boolean {
+  const { reached } = status;
+  return reached !== null && reached.generation === target.metadata.generation && sameRevisions(current, reached.revisions);
+}
+
+/** Keeps what the operation said that reached it, until something else is declared. */
+function inSync({ target, status }: Visit, database: string, current: readonly string[] | null): Outcome {
+  const ready = status.conditions.find(({ type }) => type === 'Ready');
+  const isSame = ready?.status === 'True' && ready.observedGeneration === target.metadata.generation && status.reached !== null;
+  return isSame
+    ? { kind: 'ready', reason: asReadyReason(ready.reason), message: ready.message }
+    : { kind: 'ready', reason: 'InSync', message: `Database ${database} is at ${formatRevisions(current)}, as declared.` };
+}
+
+const readyReasons = ['Upgraded', 'Downgraded', 'BranchSwitched', 'RestoredFromBackup'] as const;
+const asReadyReason = (reason: string): (typeof readyReasons)[number] | 'InSync' =>
+  readyReasons.find((known) => known === reason) ?? 'InSync';
+
+function movedOutside({ target, status, key }: Visit, database: string, current: readonly string[] | null, now: Date): Settled {
+  const reached = status.reached?.revisions ?? [];
+  const moved = `Database ${database} was at ${formatHeads(reached)}, and somebody else moved it to ${formatRevisions(current)}.`;
+  if (target.spec.policy.drift === 'Report') {
+    return {
+      kind: 'settled',
+      outcome: { kind: 'stalled', reason: 'ChangedOutside', message: `${moved} Declare what it should be, or go back to what is declared: migration-target reconcile ${key.name}` },
+    };
+  }
+  const hourAgo = now.getTime() - 3_600_000;
+  const corrections = status.history.filter(
+    (entry) => entry.result === 'success' && Date.parse(entry.finishedAt) > hourAgo && sameRevisions(entry.from, current) && sameRevisions(entry.to, reached),
+  );
+  return corrections.length >= maxCorrections
+    ? {
+        kind: 'settled',
+        outcome: { kind: 'stalled', reason: 'Flapping', message: `${moved} That was corrected ${corrections.length} times within the hour. Find who moves it, then: migration-target reconcile ${key.name}` },
+      }
+    : { kind: 'due', trigger: 'drift' };
+}
+
+/** A target that stalled for this very trigger goes on waiting for a human, and says the same. */
+export function previousStall(status: TargetStatus): Outcome | null {
+  const stalled = status.conditions.find(({ type, status: value }) => type === 'Stalled' && value === 'True');
+  return stalled === undefined ? null : { kind: 'stalled', reason: asReason(stalled.reason), message: stalled.message };
+}
+
+const asReason = (text: string): Reason => (Object.hasOwn(reasons, text) ? (text as Reason) : 'InternalError');

@@ -1,0 +1,125 @@
+import { findRestoreFault, sameRevisions, formatRevisions } from '../compare.ts';
+import { asFailure, retry, stalled } from '../errors.ts';
+import type { BackupManifest, BackupReason, Operation } from '../model.ts';
+import type { DumpResult } from '../ports.ts';
+import { seconds } from '../../api/target.ts';
+import { addSeconds, dropScratch, note, progressOf, type Scope, withScratch } from '../scope.ts';
+
+/**
+ * A verified backup of the database as it is: dumped, restored once into a scratch database, and compared.
+ * Nothing goes on without it, but a restore: that leaves the old database whole, so a database that can't be
+ * dumped (corrupt, say) may still be replaced.
+ */
+export async function backup(scope: Scope, operation: Operation): Promise<Operation> {
+  const clean = await dropScratch(scope, operation);
+  await scope.store.removeLeftovers(clean.id);
+  const next = clean.plan.kind === 'backup' ? 'report' : clean.plan.kind === 'restore' ? 'restore' : 'change';
+
+  const schema = (await scope.database.liveSchema()).digest;
+  const revisions = await readRevisions(scope);
+  if (clean.plan.kind !== 'backup' && !sameRevisions(revisions, clean.plan.current)) {
+    throw retry(
+      'ChangedOutside',
+      `Database ${clean.origin.identity.name} went from ${formatRevisions(clean.plan.current)} to ${formatRevisions(revisions)} while the change was planned; nothing was done. It is planned again.`,
+    );
+  }
+  try {
+    const { manifest, dump } = await take(scope, clean);
+    return {
+      ...clean,
+      step: next,
+      origin: { ...clean.origin, revisions: manifest.revisions, schema },
+      backup: { id: manifest.id, xmax: dump.snapshot.xmax, inProgress: dump.snapshot.inProgress },
+    };
+  } catch (thrown) {
+    const failure = asFailure(thrown);
+    if (clean.plan.kind !== 'restore' || failure.kind === 'retry') throw failure;
+    return note(
+      scope,
+      { ...clean, step: next },
+      `The database as it is could not be backed up (${failure.message}). It is kept aside whole, under another name, instead.`,
+    );
+  }
+}
+
+async function take(scope: Scope, operation: Operation): Promise<{ manifest: BackupManifest; dump: DumpResult }> {
+  const { database, store, key, ports, target } = scope;
+  const startedAt = ports.clock.now();
+  const progress = progressOf(scope, operation, 'backup');
+  const id = store.newId(startedAt);
+  const draft = await store.begin(id, operation.id);
+  try {
+    return await withScratch(scope, operation, async (scratch) => {
+      const creating = database.createDatabase(scratch, 'scratch');
+      const dumping = database.dump(draft.dumpDirectory, progress);
+      const [created, dumped] = await Promise.allSettled([creating, dumping]);
+      if (dumped.status === 'rejected') throw dumped.reason;
+      if (created.status === 'rejected') throw created.reason;
+      const dump = dumped.value;
+
+      await database.restoreInto(scratch, { path: draft.dumpDirectory, format: 'directory' }, progress);
+      const restored = await database.contents(scratch);
+      const facts = { rowCounts: dump.snapshot.rowCounts, revisions: dump.revisions, schema: null };
+      const fault = findRestoreFault(facts, null, restored);
+      if (fault !== null) {
+        throw stalled(
+          'BackupFailed',
+          `The backup of ${operation.origin.identity.name}, restored to try it, is not equal: ${fault}. Nothing was changed. See: migration-target doctor ${key.name}`,
+        );
+      }
+      const finishedAt = ports.clock.now();
+      const manifest = await draft.commit(
+        {
+          version: 1,
+          id,
+          target: key,
+          operation: operation.id,
+          database: operation.origin.identity,
+          server: operation.origin.server,
+          tools: { pgDump: dump.tool },
+          format: 'directory',
+          revisions: dump.revisions,
+          versionTable: { schema: target.spec.database.versionTableSchema, name: target.spec.database.versionTable },
+          schema: { digest: restored.schema.digest, major: restored.schema.major },
+          rowCounts: dump.snapshot.rowCounts,
+          properties: dump.properties,
+          scripts: null,
+          startedAt: startedAt.toISOString(),
+          finishedAt: finishedAt.toISOString(),
+          reason: reasonOf(operation),
+          verifiedAt: finishedAt.toISOString(),
+          keptUntil: addSeconds(finishedAt, seconds(target.spec.backup.retention.minAge)).toISOString(),
+        },
+        restored.schema,
+      );
+      return { manifest, dump };
+    });
+  } catch (thrown) {
+    await draft.discard();
+    const failure = asFailure(thrown);
+    if (failure.reason !== 'InternalError') throw failure;
+    throw stalled(
+      'BackupFailed',
+      `No backup of ${operation.origin.identity.name} could be taken: ${failure.message} Nothing was changed. See: migration-target doctor ${key.name}`,
+      thrown,
+    );
+  }
+}
+
+function reasonOf({ plan }: Operation): BackupReason {
+  switch (plan.kind) {
+    case 'backup':
+      return plan.reason;
+    case 'restore':
+      return 'BeforeRestore';
+    case 'upgrade':
+    case 'downgrade':
+    case 'switch':
+      return 'BeforeChange';
+  }
+}
+
+async function readRevisions(scope: Scope): Promise<readonly string[] | null> {
+  const { versionTable } = await scope.database.read();
+  return versionTable.kind === 'present' ? versionTable.revisions : null;
+}

@@ -1,0 +1,143 @@
+import { sameRevisions, formatRevisions } from '../compare.ts';
+import { formatHeads } from '../graph.ts';
+import type { ChangePlan, Operation, OperationFailure } from '../model.ts';
+import type { MigrationError } from '../ports.ts';
+import { findBackup, note, type Scope } from '../scope.ts';
+
+/** However often a change was cut off or met a lock, it is started this often at most. */
+export const maxAttempts = 3;
+
+/**
+ * Alembic on the live database: exactly the planned steps. What happened is read from the database, never from an
+ * exit code. Entered again after a crash, it first finds out how far the last try came.
+ */
+export async function change(scope: Scope, operation: Operation): Promise<Operation> {
+  const plan = changePlan(operation);
+  const place = await locate(scope, operation, plan);
+  switch (place.kind) {
+    case 'arrived':
+      return { ...operation, step: 'verify' };
+    case 'between':
+      return giveUp(operation, { reason: failureReason(plan), passing: false, message: `The ${plan.kind} was cut off half-way: ${place.found}.` });
+    case 'written':
+      // Somebody wrote after the backup's snapshot: it is no longer a backup of this very state.
+      return operation.attempts >= maxAttempts
+        ? giveUp(operation, {
+            reason: 'WritersActive',
+            passing: true,
+            message: `Other sessions kept writing between the backup and the change (${place.tables}). Stop the application, then: migration-target reconcile ${scope.key.name}`,
+          })
+        : note(scope, { ...operation, step: 'backup', attempts: operation.attempts + 1 }, `Other sessions wrote after the backup (${place.tables}); it is taken again.`);
+    case 'origin':
+      break;
+  }
+  if (operation.attempts >= maxAttempts) {
+    return giveUp(operation, {
+      reason: failureReason(plan),
+      passing: true,
+      message: `The ${plan.kind} was started ${operation.attempts} times and never finished; each time the database was as before. Read the controller's log, then: migration-target reconcile ${scope.key.name}`,
+    });
+  }
+  const started = await scope.save({ ...operation, attempts: operation.attempts + 1 });
+  await scope.lock.assertHeld();
+  const session = await scope.alembic();
+  const result = await session.migrate(
+    { from: started.origin.revisions ?? [], steps: plan.steps, database: started.origin.identity, lock: scope.lock.token },
+    (event) => scope.ports.observe(scope.key, started.id, { kind: 'migration', event }),
+  );
+  if (result.ok) return { ...started, step: 'verify' };
+  return afterFailure(scope, started, plan, result.error);
+}
+
+type Place =
+  | { readonly kind: 'origin' }
+  | { readonly kind: 'arrived' }
+  | { readonly kind: 'between'; readonly found: string }
+  | { readonly kind: 'written'; readonly tables: string };
+
+/** Where the live database is, between the origin and the desired revisions. */
+async function locate(scope: Scope, operation: Operation, plan: ChangePlan): Promise<Place> {
+  const { versionTable } = await scope.database.read();
+  const now = versionTable.kind === 'present' ? versionTable.revisions : null;
+  const isFresh = operation.attempts === 0;
+  if (!isFresh && sameRevisions(now, plan.desired)) return { kind: 'arrived' };
+  if (!sameRevisions(now ?? [], operation.origin.revisions ?? [])) {
+    return { kind: 'between', found: `the version table says ${formatRevisions(now)}, neither ${formatRevisions(operation.origin.revisions)} nor ${formatHeads(plan.desired)}` };
+  }
+  if ((await scope.database.liveSchema()).digest !== operation.origin.schema) {
+    return { kind: 'between', found: `the version table says ${formatRevisions(now)}, but the schema moved` };
+  }
+  const writes = await writesSinceBackup(scope, operation);
+  return writes === null ? { kind: 'origin' } : { kind: 'written', tables: writes };
+}
+
+/** Names the tables that anybody wrote to since the backup's snapshot, or null where nobody did. */
+export async function writesSinceBackup(scope: Scope, operation: Operation): Promise<string | null> {
+  if (operation.backup === null) return null;
+  const manifest = await findBackup(scope.store, operation.backup.id);
+  if (manifest === undefined) return `its backup ${operation.backup.id} has gone`;
+  const writes = await scope.database.writesSince({
+    xmax: operation.backup.xmax,
+    inProgress: operation.backup.inProgress,
+    rowCounts: manifest.rowCounts,
+  });
+  if (writes.length === 0) return null;
+  const shown = writes.slice(0, 3).map(({ table }) => table).join(', ');
+  return writes.length > 3 ? `${shown} and ${writes.length - 3} more` : shown;
+}
+
+/** A failure that left the origin as it was is met again later or given up; anything else is undone. */
+async function afterFailure(scope: Scope, operation: Operation, plan: ChangePlan, error: MigrationError): Promise<Operation> {
+  // Whatever of that process still runs must not commit while the database is read.
+  await scope.database.endOperationSessions();
+  const place = await locate(scope, operation, plan);
+  if (place.kind === 'arrived') {
+    return note(scope, { ...operation, step: 'verify' }, `alembic ended with an error after its last commit: ${describe(error)}`);
+  }
+  const isPassing = error.kind === 'lockTimeout' || error.kind === 'connectionLost' || error.kind === 'outOfMemory' || error.kind === 'fenced' || error.kind === 'timedOut';
+  if (error.kind === 'lockTimeout' && place.kind !== 'between' && operation.attempts < maxAttempts) {
+    return note(scope, { ...operation, step: place.kind === 'written' ? 'backup' : 'change' }, `${describe(error)} Nothing was changed; it is tried again.`);
+  }
+  return giveUp(operation, { reason: reasonFor(error, plan), passing: isPassing, message: describe(error) });
+}
+
+const giveUp = (operation: Operation, failure: OperationFailure): Operation => ({ ...operation, step: 'restore', failure });
+
+function changePlan({ plan }: Operation): ChangePlan {
+  if (plan.kind === 'restore' || plan.kind === 'backup') throw new Error(`a ${plan.kind} has no change to run`);
+  return plan;
+}
+
+const failureReason = (plan: ChangePlan): 'UpgradeFailed' | 'DowngradeFailed' => (plan.kind === 'upgrade' ? 'UpgradeFailed' : 'DowngradeFailed');
+
+function reasonFor(error: MigrationError, plan: ChangePlan): OperationFailure['reason'] {
+  switch (error.kind) {
+    case 'lockTimeout':
+      return 'LockTimedOut';
+    case 'connectionLost':
+    case 'fenced':
+      return 'DatabaseUnreachable';
+    case 'timedOut':
+      return 'TimedOut';
+    case 'wrongDatabase':
+      return 'WrongDatabase';
+    case 'environment':
+      return 'AlembicFailed';
+    case 'outOfMemory':
+    case 'migration':
+    case 'nothingDone':
+    case 'died':
+      return failureReason(plan);
+  }
+}
+
+/** The failing statement, its SQLSTATE, the file and the line, and who was in the way, in one sentence each. */
+function describe(error: MigrationError): string {
+  const where = error.step === null ? '' : `${error.step.direction === 'up' ? 'upgrade' : 'downgrade'} of ${error.step.revision}: `;
+  const place = error.file === null ? '' : ` At ${error.file}${error.line === null ? '' : `:${error.line}`}.`;
+  const statement = error.statement === null ? '' : ` Statement: ${error.statement.replace(/\s+/g, ' ').slice(0, 300)}`;
+  const state = error.sqlstate === null ? '' : ` (SQLSTATE ${error.sqlstate})`;
+  const blocker = error.blockedBy === null ? '' : ` Blocked by ${error.blockedBy}.`;
+  const message = error.message.trim().replace(/[.\s]+$/, '');
+  return `${where}${message}${state}.${place}${statement}${blocker}`;
+}

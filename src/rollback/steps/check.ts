@@ -1,0 +1,160 @@
+import { randomBytes } from 'node:crypto';
+
+import { seconds } from '../../api/target.ts';
+import { unsupportedFields } from '../../api/unsupported.ts';
+import type { Outcome } from '../../api/conditions.ts';
+import { asFailure, retry, stalled } from '../errors.ts';
+import type { DatabaseState, Operation, Trigger } from '../model.ts';
+import type { BackupStore, LiveDatabase, Lock } from '../ports.ts';
+import { createScope, type Scope } from '../scope.ts';
+import { isNewlyAskedFor, previousStall, settle } from '../settle.ts';
+import { tidy, type Seen } from '../tidy.ts';
+import type { Visit } from '../visit.ts';
+
+export type Checked =
+  | { readonly kind: 'settled'; readonly outcome: Outcome; readonly seen: Seen | null }
+  | {
+      readonly kind: 'due';
+      readonly scope: Scope;
+      readonly state: DatabaseState;
+      readonly trigger: Trigger;
+      /** `restoreFrom`, where it was not carried out yet. */
+      readonly restoreFrom: string | null;
+      /** An operation that died or was interrupted, to be gone on with. */
+      readonly resume: Operation | null;
+    };
+
+/**
+ * Reads, and only where something is due takes the lock: so a target that is where it should be costs one connection.
+ * Behind the lock everything is read again, once the sessions of a dead operation are gone.
+ */
+export async function check(visit: Visit): Promise<Checked> {
+  const refused = refuseDeclaration(visit);
+  if (refused !== null) return { kind: 'settled', outcome: refused, seen: null };
+
+  const id = visit.journal?.id ?? newOperationId();
+  const database = await openDatabase(visit, id);
+  let lock: Lock | null = null;
+  try {
+    const seen = await database.read();
+    const store = await openStore(visit);
+    const found = await settleWith(visit, store, seen);
+    if (found.kind === 'settled' && visit.journal === null) {
+      const tidied = await tidy(visit, { database, store, isLocked: false }, seen, { aside: null, operation: null });
+      await database[Symbol.asyncDispose]();
+      return { ...found, seen: tidied };
+    }
+    lock = await database.lock();
+    if (lock === null) {
+      throw retry('DatabaseLocked', `Another operation holds database ${seen.identity.name}; it is waited for. See: migration-target status ${visit.key.name}`);
+    }
+    await database.endOperationSessions();
+    const scope = createScope(visit, { id, database, lock, store });
+    const resume = await resumable(visit, scope);
+    const state = await database.read();
+    const due = await settleWith(visit, store, state);
+    if (resume === null && due.kind === 'settled') {
+      const tidied = await tidy(visit, { database, store, isLocked: true }, state, { aside: null, operation: null });
+      await scope[Symbol.asyncDispose]();
+      return { ...due, seen: tidied };
+    }
+    return {
+      kind: 'due',
+      scope,
+      state,
+      trigger: due.kind === 'due' ? due.trigger : 'generation',
+      restoreFrom: (await isRestorePending(visit, store, state)) ? (visit.target.spec.restoreFrom?.backup ?? null) : null,
+      resume,
+    };
+  } catch (thrown) {
+    await lock?.[Symbol.asyncDispose]();
+    await database[Symbol.asyncDispose]();
+    throw thrown;
+  }
+}
+
+/** What the declaration alone forbids; no connection is made. */
+function refuseDeclaration(visit: Visit): Outcome | null {
+  const { target, asked, journal, status } = visit;
+  if (target.spec.suspend && asked.kind === 'reconcile' && !hasBegunChange(journal)) {
+    return { kind: 'suspended', message: `spec.suspend is true. To go on: migration-target resume ${target.metadata.name}` };
+  }
+  if (journal === null && status.operation !== null) {
+    return {
+      kind: 'stalled',
+      reason: 'JournalUnknown',
+      message: `Operation ${status.operation.id} was journalled in format ${status.operation.version}, which this version does not know; nothing is touched. Run the version that began it.`,
+    };
+  }
+  if (journal !== null && !isNewlyAskedFor(visit)) {
+    const parked = previousStall(status);
+    if (parked !== null) return parked;
+  }
+  const fields = unsupportedFields(target.spec);
+  if (fields.length === 0) return null;
+  return { kind: 'stalled', reason: 'NotSupported', message: `This version does not act on ${fields.join('; ')}.` };
+}
+
+/** From the change on the database may be between two states; that is put right even where nothing new may begin. */
+const hasBegunChange = (journal: Operation | null): boolean => journal !== null && !isBeforeChange(journal);
+
+const isBeforeChange = ({ step }: Operation): boolean => step === 'check' || step === 'plan' || step === 'backup';
+
+/** Names of connections and of databases carry it: short, lower case. */
+export const newOperationId = (): string => randomBytes(5).toString('hex');
+
+export async function openDatabase(visit: Pick<Visit, 'target' | 'key' | 'ports'>, operationId: string): Promise<LiveDatabase> {
+  const { database } = visit.target.spec;
+  const { home, databases } = visit.ports;
+  const url = await home.resolve(database.urlFrom, visit.key.namespace);
+  const adminUrl = database.adminUrlFrom === undefined ? null : await home.resolve(database.adminUrlFrom, visit.key.namespace);
+  return databases.open({
+    url,
+    adminUrl,
+    maintenanceDatabase: database.maintenanceDatabase,
+    versionTable: { schema: database.versionTableSchema, name: database.versionTable },
+    lockTimeoutSeconds: seconds(database.lockTimeout),
+    operationId,
+  });
+}
+
+const openStore = (visit: Visit): Promise<BackupStore> => visit.ports.backups.open(visit.target.spec.backup.storage, visit.key);
+
+async function settleWith(visit: Visit, store: BackupStore, state: DatabaseState): Promise<ReturnType<typeof settle>> {
+  const now = visit.ports.clock.now();
+  return settle(visit, state, {
+    now,
+    restorePending: isNewlyAskedFor(visit) && (await isRestorePending(visit, store, state)),
+    backupDue: isBackupDue(visit, now),
+  });
+}
+
+async function isRestorePending({ target }: Visit, store: BackupStore, { identity }: DatabaseState): Promise<boolean> {
+  const { restoreFrom } = target.spec;
+  if (restoreFrom === undefined) return false;
+  return (await store.restoreRecord(restoreFrom.backup, identity)) !== 'done';
+}
+
+function isBackupDue({ target, status }: Visit, now: Date): boolean {
+  const { maxAge } = target.spec.backup;
+  if (maxAge === undefined) return false;
+  const last = status.lastBackup;
+  return last === null || now.getTime() - Date.parse(last.finishedAt) > seconds(maxAge) * 1000;
+}
+
+/**
+ * What a dead operation left, made into something to go on with. Until its backup is verified nothing of the live
+ * database has changed, so it is cleared away and everything is planned anew.
+ */
+async function resumable(visit: Visit, scope: Scope): Promise<Operation | null> {
+  const { journal } = visit;
+  if (journal === null) return null;
+  if (!isBeforeChange(journal)) return journal;
+  try {
+    for (const scratch of journal.scratch) await scope.database.dropDatabase(scratch);
+    await scope.store.removeLeftovers(journal.id);
+  } catch (thrown) {
+    throw stalled('RecoveryFailed', `What operation ${journal.id} left could not be cleared away: ${asFailure(thrown).message}`, thrown);
+  }
+  return null;
+}

@@ -1,0 +1,81 @@
+import { declaredRevisions } from '../../api/target.ts';
+import { revisionsOf } from '../compare.ts';
+import { formatHeads } from '../graph.ts';
+import type { BackupPlan, DatabaseState, Operation, Plan } from '../model.ts';
+import { decide, decideRestore, type RestoreInput } from '../plan.ts';
+import type { Scope } from '../scope.ts';
+import type { Checked } from './check.ts';
+
+export type Planned = Operation | Extract<Checked, { readonly kind: 'settled' }>;
+
+/** Observes what the pure planner needs, lets it decide, and makes an operation of its answer. */
+export async function plan(scope: Scope, checked: Extract<Checked, { readonly kind: 'due' }>): Promise<Planned> {
+  const planned = await makePlan(scope, checked);
+  const { state, trigger } = checked;
+  const seen = { current: revisionsOf(state.versionTable), keptAside: scope.keptAside };
+  switch (planned.kind) {
+    case 'nothing':
+      return {
+        kind: 'settled',
+        seen,
+        outcome: { kind: 'ready', reason: 'InSync', message: `Database ${state.identity.name} is at ${formatHeads(planned.current)}, as declared.` },
+      };
+    case 'refuse':
+      return { kind: 'settled', seen, outcome: { kind: 'stalled', reason: planned.reason, message: planned.message } };
+    case 'upgrade':
+    case 'downgrade':
+    case 'switch':
+    case 'restore':
+    case 'backup':
+      return scope.begin({
+        version: 1,
+        id: scope.operationId,
+        trigger,
+        generation: scope.target.metadata.generation,
+        requestedAt: scope.requestedAt,
+        startedAt: scope.ports.clock.now().toISOString(),
+        step: 'backup',
+        plan: planned,
+        origin: {
+          identity: state.identity,
+          server: state.server,
+          revisions: revisionsOf(state.versionTable),
+          schema: '',
+        },
+        backup: null,
+        attempts: 0,
+        scratch: [],
+        restore: null,
+        swapped: false,
+        failure: null,
+        notes: [],
+        durations: {},
+      });
+  }
+}
+
+/** A backup and a restore need no scripts, so no Python runs for them. */
+async function makePlan(scope: Scope, { state, restoreFrom, trigger }: Extract<Checked, { readonly kind: 'due' }>): Promise<Plan> {
+  const { asked, target } = scope;
+  if (asked.kind === 'backup') return backupPlan(state, asked.reason);
+  if (trigger === 'backup') return backupPlan(state, 'MaxAge');
+
+  const { backups } = await scope.store.list();
+  const input: RestoreInput = {
+    uid: target.metadata.uid,
+    name: scope.key.name,
+    desired: declaredRevisions(target.spec),
+    policy: target.spec.policy,
+    state,
+    backups,
+  };
+  if (asked.kind === 'restore') return decideRestore(input, { backup: asked.backup, because: 'it was asked for' });
+  if (restoreFrom !== null) return decideRestore(input, { backup: restoreFrom, because: 'spec.restoreFrom declares it' });
+  const session = await scope.alembic();
+  return decide({ ...input, graph: await session.graph() });
+}
+
+function backupPlan(state: DatabaseState, reason: BackupPlan['reason']): BackupPlan {
+  const current = revisionsOf(state.versionTable);
+  return { kind: 'backup', current, desired: current ?? [], reason, digest: '' };
+}

@@ -1,0 +1,81 @@
+import { seconds, type HistoryEntry } from '../../api/target.ts';
+import type { Outcome } from '../../api/conditions.ts';
+import { formatRevisions } from '../compare.ts';
+import { formatHeads } from '../graph.ts';
+import type { AsideDatabase, Operation } from '../model.ts';
+import { renderReport } from '../report.ts';
+import { addSeconds, dropScratch, type Scope } from '../scope.ts';
+
+/** What an operation came to: for the status, the history, the events and the metrics. */
+export interface Conclusion {
+  readonly outcome: Outcome;
+  readonly entry: HistoryEntry;
+  readonly aside: AsideDatabase | null;
+  /** True where the database is where the declaration, or the request, wants it. */
+  readonly succeeded: boolean;
+}
+
+/** Says what was done, why, and what the database is called that was put aside; then the journal may go. */
+export async function report(scope: Scope, operation: Operation): Promise<Conclusion> {
+  const clean = await dropScratch(scope, operation);
+  const finishedAt = scope.ports.clock.now();
+  const aside: AsideDatabase | null =
+    clean.swapped && clean.restore !== null
+      ? {
+          ...clean.restore.aside,
+          systemIdentifier: clean.origin.identity.systemIdentifier,
+          keptUntil: addSeconds(finishedAt, seconds(scope.target.spec.backup.retention.minAge)).toISOString(),
+        }
+      : null;
+  const outcome = judge(scope, clean, aside);
+  const entry: HistoryEntry = {
+    operationId: clean.id,
+    kind: clean.plan.kind,
+    from: clean.plan.current === null ? null : [...clean.plan.current],
+    to: [...clean.plan.desired],
+    result: outcome.kind === 'ready' ? 'success' : 'failure',
+    reason: outcome.kind === 'ready' || outcome.kind === 'stalled' || outcome.kind === 'retrying' ? outcome.reason : 'InternalError',
+    startedAt: clean.startedAt,
+    finishedAt: finishedAt.toISOString(),
+    message: outcome.message,
+    report: null,
+  };
+  const path = await scope.ports.home.saveReport(scope.key, clean.id, renderReport(scope.key, clean, entry, aside));
+  return { outcome, entry: { ...entry, report: path }, aside, succeeded: outcome.kind === 'ready' };
+}
+
+function judge(scope: Scope, operation: Operation, aside: AsideDatabase | null): Outcome {
+  const { plan, failure, restore, origin } = operation;
+  const name = origin.identity.name;
+  const kept = aside === null ? '' : ` The database as it was is kept as ${aside.name} until ${aside.keptUntil}.`;
+
+  if (failure === null) {
+    switch (plan.kind) {
+      case 'upgrade':
+        return { kind: 'ready', reason: 'Upgraded', message: `Database ${name} was upgraded from ${formatHeads(plan.current)} to ${formatHeads(plan.desired)} and verified.` };
+      case 'downgrade':
+        return { kind: 'ready', reason: 'Downgraded', message: `Database ${name} was downgraded from ${formatHeads(plan.current)} to ${formatHeads(plan.desired)} and verified.` };
+      case 'switch':
+        return { kind: 'ready', reason: 'BranchSwitched', message: `Database ${name} was taken from ${formatHeads(plan.current)} to ${formatHeads(plan.desired)}, another branch, and verified.` };
+      case 'restore':
+        return { kind: 'ready', reason: 'RestoredFromBackup', message: `Database ${name} was restored from backup ${plan.backup} of ${plan.takenAt}, at ${formatHeads(plan.desired)}, and verified; what was written since then is not in it.${kept}` };
+      case 'backup':
+        return { kind: 'ready', reason: 'BackupVerified', message: `Backup ${operation.backup?.id ?? ''} of database ${name}, at ${formatRevisions(origin.revisions)}, was taken, restored once and found equal.` };
+    }
+  }
+  if (operation.swapped && restore?.goal === 'desired') {
+    const takenAt = plan.kind !== 'restore' && plan.kind !== 'backup' && plan.fallback.kind === 'restore' ? ` of ${plan.fallback.takenAt}` : '';
+    return {
+      kind: 'ready',
+      reason: 'RestoredFromBackup',
+      message: `${failure.message} So database ${name} was restored from backup ${restore.backup}${takenAt}, at ${formatHeads(plan.desired)}, and verified; what was written since then is not in it.${kept}`,
+    };
+  }
+  const back = operation.swapped ? `Database ${name} is back at ${formatRevisions(origin.revisions)}, restored from the backup taken before.${kept}` : `Database ${name} is at ${formatRevisions(origin.revisions)}, as before.`;
+  const because = plan.kind === 'downgrade' && plan.fallback.kind === 'origin' && !failure.passing ? ` There was no other way: ${plan.fallback.because}.` : '';
+  return {
+    kind: 'stalled',
+    reason: failure.reason,
+    message: `${failure.message} ${back}${because} When the cause is mended: migration-target reconcile ${scope.key.name}`,
+  };
+}

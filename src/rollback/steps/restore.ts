@@ -1,0 +1,151 @@
+import { findRestoreFault, formatRevisions, sameRevisions } from '../compare.ts';
+import { asFailure, type Failure, retry, stalled } from '../errors.ts';
+import type { BackupManifest, Operation, OperationFailure, RestoreIntent } from '../model.ts';
+import { dropScratch, findBackup, note, progressOf, type Scope } from '../scope.ts';
+import { writesSinceBackup } from './change.ts';
+import { findQueryFault } from './verify.ts';
+
+/**
+ * Into a NEW database, verified there, swapped in by rename; the old one is kept aside. To the desired revision
+ * where the plan has a backup at it, else back to the origin; and nothing at all where the origin is as it was.
+ */
+export async function restore(scope: Scope, operation: Operation): Promise<Operation> {
+  let clean = await dropScratch(scope, operation);
+  await scope.database.endOperationSessions();
+
+  if (clean.restore === null) {
+    const toDesired = desiredBackup(clean);
+    if (toDesired !== null) clean = await aim(scope, clean, toDesired, 'desired');
+    else if (await isAtOrigin(scope, clean)) return untouched(clean);
+    else clean = await aim(scope, clean, originBackup(clean), 'origin');
+  }
+  try {
+    return await carryOut(scope, clean, intentOf(clean));
+  } catch (thrown) {
+    const failure = asFailure(thrown);
+    if (failure.kind === 'retry') throw failure;
+    return afterFailure(scope, clean, intentOf(clean), failure);
+  }
+}
+
+/** The backup that reaches the desired revision, if the plan has one and nothing passing is in the way. */
+function desiredBackup({ plan, failure }: Operation): string | null {
+  switch (plan.kind) {
+    case 'restore':
+      return plan.backup;
+    case 'upgrade':
+    case 'downgrade':
+    case 'switch':
+      return failure?.passing === true || plan.fallback.kind === 'origin' ? null : plan.fallback.backup;
+    case 'backup':
+      throw new Error('a backup restores nothing');
+  }
+}
+
+function originBackup({ backup, origin }: Operation): string {
+  if (backup === null) throw stalled('RestoreFailed', `There is no backup of ${origin.identity.name} to go back to.`);
+  return backup.id;
+}
+
+/** Names and oids of both databases, journalled before either exists. */
+async function aim(scope: Scope, operation: Operation, backup: string, goal: RestoreIntent['goal']): Promise<Operation> {
+  const live = operation.origin.identity;
+  const into = await scope.database.newDatabase('restored', operation.id);
+  const aside = await scope.database.newDatabase('old', operation.id);
+  return scope.save({ ...operation, restore: { backup, goal, into, aside: { name: aside.name, oid: live.oid } } });
+}
+
+async function carryOut(scope: Scope, operation: Operation, intent: RestoreIntent): Promise<Operation> {
+  const { database, store } = scope;
+  const live = operation.origin.identity;
+  const state = await database.swapState(live, intent.into, intent.aside);
+  switch (state.kind) {
+    case 'unknown':
+      throw stalled('RecoveryFailed', `The databases are in no state that a swap leaves behind: ${state.found}. Nothing is renamed or dropped; a person must decide which one is ${live.name}.`);
+    case 'swapped':
+      return finish(scope, operation, intent);
+    case 'notSwapped':
+      if (state.liveClosed) await database.reopen(live);
+      await database.dropDatabase(intent.into);
+  }
+
+  const manifest = await findBackup(store, intent.backup);
+  if (manifest === undefined) throw stalled('BackupNotFound', `Backup ${intent.backup} is no longer in the catalogue. See: migration-target backups ${scope.key.name}`);
+  const checked = await store.check(manifest.id);
+  if (!checked.ok) throw stalled('BackupInvalid', `Backup ${manifest.id} can't be restored: ${checked.problem}. See: migration-target backups ${scope.key.name}`);
+  await store.recordRestore(manifest.id, live, 'intended');
+
+  await database.createDatabase(intent.into, manifest.properties);
+  const progress = progressOf(scope, operation, 'restore');
+  await database.restoreInto(intent.into, { path: store.dumpPath(manifest), format: manifest.format }, progress);
+  await assertRestored(scope, operation, intent, manifest);
+
+  await scope.lock.assertHeld();
+  await database.swap(live, intent.into, intent.aside);
+  return finish(scope, operation, intent);
+}
+
+/** Equal to what was dumped, at the right revision (stamped where the dump has no version table), and fit for the user's queries. */
+async function assertRestored(scope: Scope, operation: Operation, intent: RestoreIntent, manifest: BackupManifest): Promise<void> {
+  const { database, store } = scope;
+  const restored = await database.contents(intent.into);
+  const fault = findRestoreFault(manifest, await store.schema(manifest.id), restored);
+  if (fault !== null) throw stalled('BackupInvalid', `Backup ${manifest.id}, restored, is not what was dumped: ${fault}. See: migration-target backups verify ${manifest.id}`);
+
+  const wanted = intent.goal === 'desired' ? operation.plan.desired : operation.origin.revisions;
+  if (wanted !== null && !sameRevisions(manifest.revisions, wanted)) {
+    if (manifest.revisions !== null) {
+      throw stalled('BackupInvalid', `Backup ${manifest.id} is at ${formatRevisions(manifest.revisions)}, not at ${formatRevisions(wanted)}.`);
+    }
+    if (wanted.length > 0) await database.stamp(intent.into, wanted);
+  }
+  const queryFault = intent.goal === 'desired' ? await findQueryFault(scope, intent.into) : null;
+  if (queryFault !== null) throw stalled('VerificationFailed', `Backup ${manifest.id} was restored, but ${queryFault}.`);
+}
+
+async function finish(scope: Scope, operation: Operation, intent: RestoreIntent): Promise<Operation> {
+  await scope.store.recordRestore(intent.backup, operation.origin.identity, 'done');
+  return { ...operation, step: 'report', swapped: true };
+}
+
+/** A restore that failed before its swap has touched nothing live; the origin is what is left to reach. */
+async function afterFailure(scope: Scope, operation: Operation, intent: RestoreIntent, failure: Failure): Promise<Operation> {
+  await scope.database.dropDatabase(intent.into);
+  if (intent.goal === 'origin') throw failure;
+  const told = note(scope, operation, `The restore of ${intent.backup} failed: ${failure.message}`);
+  const given: Operation = {
+    ...told,
+    restore: null,
+    failure: operation.failure === null ? asOperationFailure(failure) : { ...operation.failure, passing: true, message: `${operation.failure.message} The restore failed too: ${failure.message}` },
+  };
+  if (await isAtOrigin(scope, given)) return untouched(given);
+  return restore(scope, await scope.save({ ...given, failure: { ...(given.failure ?? asOperationFailure(failure)), passing: true } }));
+}
+
+const asOperationFailure = ({ reason, message }: Failure): OperationFailure => ({ reason, message, passing: true });
+
+const untouched = (operation: Operation): Operation => ({ ...operation, step: 'report', restore: null });
+
+/** Whether the live database is still what the operation found, so that there is nothing to undo. */
+async function isAtOrigin(scope: Scope, operation: Operation): Promise<boolean> {
+  if (operation.plan.kind === 'restore') return true; // nothing live changes before the swap
+  const { versionTable } = await scope.database.read();
+  const now = versionTable.kind === 'present' ? versionTable.revisions : null;
+  if (!sameRevisions(now ?? [], operation.origin.revisions ?? [])) return false;
+  if ((await scope.database.liveSchema()).digest !== operation.origin.schema) return false;
+  // At the origin's revision and schema. Rows that others wrote since are theirs, and stay; a migration's own rows
+  // could only be there if it committed by itself without moving schema or revision.
+  const writes = await writesSinceBackup(scope, operation);
+  if (writes === null) return true;
+  return !mayCommitEarly(operation);
+}
+
+/** After a failing change, whatever was written came from it, unless it failed before it began. */
+function mayCommitEarly({ failure }: Operation): boolean {
+  return failure !== null && !failure.passing;
+}
+
+function intentOf({ restore: intent }: Operation): RestoreIntent {
+  if (intent === null) throw retry('Recovering', 'The restore has no intent yet; it is planned again.');
+  return intent;
+}

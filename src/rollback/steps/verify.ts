@@ -1,0 +1,88 @@
+import { beyondDrift, compareCounts, compareSchemas, describeDifference, formatRevisions, isSame, sameRevisions } from '../compare.ts';
+import { formatHeads } from '../graph.ts';
+import type { ChangePlan, Operation, OwnDatabase, SchemaFacts } from '../model.ts';
+import { chooseFallback } from '../retention.ts';
+import { dropScratch, findBackup, note, type Scope, withScratch } from '../scope.ts';
+
+/** Reads the database again: version table, schema, the user's queries. Row counts go into the report. */
+export async function verify(scope: Scope, operation: Operation): Promise<Operation> {
+  const { plan } = operation;
+  if (plan.kind === 'restore' || plan.kind === 'backup') throw new Error(`a ${plan.kind} is verified before its swap`);
+  const clean = await dropScratch(scope, operation);
+  const revisionFault = await findRevisionFault(scope, plan);
+  const schema = revisionFault === null ? await checkSchema(scope, clean, plan) : { fault: null, drift: null };
+  const fault = revisionFault ?? schema.fault ?? (await findQueryFault(scope));
+  if (fault !== null) {
+    return {
+      ...clean,
+      step: 'restore',
+      failure: { reason: 'VerificationFailed', message: `The ${plan.kind} to ${formatHeads(plan.desired)} ran, but ${fault}.`, passing: false },
+    };
+  }
+  const verified = schema.drift === null ? clean : note(scope, clean, schema.drift);
+  return { ...(await reportCounts(scope, verified)), step: 'report' };
+}
+
+async function findRevisionFault(scope: Scope, plan: ChangePlan): Promise<string | null> {
+  const { versionTable } = await scope.database.read();
+  const now = versionTable.kind === 'present' ? versionTable.revisions : null;
+  return sameRevisions(now ?? [], plan.desired) ? null : `the version table says ${formatRevisions(now)}`;
+}
+
+/**
+ * Against the schema that the database had when it was at that revision before. Where it never was, the present
+ * one is recorded: the way back will be measured by it.
+ */
+async function checkSchema(
+  scope: Scope,
+  operation: Operation,
+  plan: ChangePlan,
+): Promise<{ readonly fault: string | null; readonly drift: string | null }> {
+  const { store, database } = scope;
+  const { identity, server } = operation.origin;
+  const expected = await findExpectedSchema(scope, operation, plan.desired);
+  const present = await withScratch(scope, operation, (scratch) => database.canonicalSchema(scratch));
+  if (expected === null) {
+    await store.recordSchema(identity, plan.desired, present);
+    return { fault: null, drift: null };
+  }
+  const difference = compareSchemas(expected.lines, present.lines);
+  if (isSame(difference)) return { fault: null, drift: null };
+
+  const found = operation.backup === null ? null : await store.schema(operation.backup.id);
+  if (found !== null && found.digest === present.digest) {
+    return { fault: `the schema did not move at all, and is not the one of ${formatHeads(plan.desired)} (${describeDifference(difference)})`, drift: null };
+  }
+  const recorded = await store.recordedSchema(identity, plan.current, server.major);
+  const beyond = beyondDrift(difference, { found: found?.lines ?? [], recorded: recorded?.lines ?? null });
+  return isSame(beyond)
+    ? { fault: null, drift: `The schema differs from that of ${formatHeads(plan.desired)} by what had drifted before: ${describeDifference(difference)}.` }
+    : { fault: `the schema is not the one of ${formatHeads(plan.desired)} (${describeDifference(beyond)})`, drift: null };
+}
+
+/** The schema recorded when the revision was last reached, or else that of the newest backup at it. */
+async function findExpectedSchema(scope: Scope, operation: Operation, revisions: readonly string[]): Promise<SchemaFacts | null> {
+  const { identity, server } = operation.origin;
+  const recorded = await scope.store.recordedSchema(identity, revisions, server.major);
+  if (recorded !== null) return recorded;
+  const { backups } = await scope.store.list();
+  const choice = chooseFallback(backups, revisions, identity, server.major);
+  return choice.kind === 'none' ? null : scope.store.schema(choice.backup.id);
+}
+
+/** The user's own queries, in the live database or in one about to take its place. */
+export async function findQueryFault(scope: Scope, database?: OwnDatabase): Promise<string | null> {
+  for (const { name, sql, expect } of scope.target.spec.verify.queries) {
+    const answer = await scope.database.query(sql, database);
+    if (answer !== expect) return `the query '${name}' gave ${answer === null ? 'NULL' : `'${answer}'`} and not '${expect}'`;
+  }
+  return null;
+}
+
+async function reportCounts(scope: Scope, operation: Operation): Promise<Operation> {
+  const manifest = operation.backup === null ? undefined : await findBackup(scope.store, operation.backup.id);
+  if (manifest === undefined) return operation;
+  const counts = compareCounts(manifest.rowCounts, await scope.database.rowCounts());
+  const lines = counts.map(({ table, before, after }) => `${table}: ${before ?? 'no table'} → ${after ?? 'no table'}`);
+  return lines.length === 0 ? operation : { ...operation, notes: [...operation.notes, `Row counts that changed: ${lines.slice(0, 20).join('; ')}${lines.length > 20 ? `; and ${lines.length - 20} more` : ''}.`] };
+}

@@ -1,0 +1,53 @@
+/** What every visit ends with: where the database is now, the catalogue, and what has had its time cleared away. */
+import { seconds } from '../api/target.ts';
+import { asFailure } from './errors.ts';
+import type { AsideDatabase, BackupManifest, DatabaseState, Operation } from './model.ts';
+import type { BackupStore, LiveDatabase } from './ports.ts';
+import { expired } from './retention.ts';
+import type { Visit } from './visit.ts';
+
+/** For the status. */
+export interface Seen {
+  readonly current: readonly string[] | null;
+  /** Newest first; undefined: the catalogue could not be read. */
+  readonly backups?: readonly BackupManifest[];
+  readonly keptAside: readonly AsideDatabase[];
+}
+
+/**
+ * Removes expired backups, and drops databases that were put aside and have had their time: only under the lock, and
+ * only those whose oid is in the status. A fault here is told, and is no reason to call an operation failed.
+ */
+export async function tidy(
+  visit: Visit,
+  held: { readonly database: LiveDatabase; readonly store: BackupStore; readonly isLocked: boolean },
+  state: Pick<DatabaseState, 'identity' | 'versionTable'>,
+  ended: { readonly aside: AsideDatabase | null; readonly operation: Operation | null },
+): Promise<Seen> {
+  const { database, store } = held;
+  const now = visit.ports.clock.now();
+  const current = state.versionTable.kind === 'present' ? state.versionTable.revisions : null;
+  const kept = [...visit.status.keptAside, ...(ended.aside === null ? [] : [ended.aside])];
+  try {
+    const { backups } = await store.list();
+    const old = expiredBackups(visit, backups, now, ended.operation);
+    const due = kept.filter((aside) => Date.parse(aside.keptUntil) <= now.getTime() && aside.systemIdentifier === state.identity.systemIdentifier);
+    if (old.length + due.length === 0) return { current, backups, keptAside: kept };
+
+    await using lock = held.isLocked ? null : await database.lock();
+    if (lock === null && !held.isLocked) return { current, backups, keptAside: kept };
+    for (const { id } of old) await store.remove(id);
+    for (const aside of due) await database.dropDatabase(aside);
+    return { current, backups: backups.filter((backup) => !old.includes(backup)), keptAside: kept.filter((aside) => !due.includes(aside)) };
+  } catch (thrown) {
+    visit.ports.observe(visit.key, ended.operation?.id ?? '', { kind: 'note', level: 'warn', message: `Old backups could not be cleared away: ${asFailure(thrown).message}` });
+    return { current, keptAside: kept };
+  }
+}
+
+function expiredBackups({ target }: Visit, backups: readonly BackupManifest[], now: Date, operation: Operation | null): readonly BackupManifest[] {
+  const { retention } = target.spec.backup;
+  const needed = [target.spec.restoreFrom?.backup, operation?.backup?.id, operation?.restore?.backup];
+  const policy = { minAgeSeconds: seconds(retention.minAge), minCount: retention.minCount };
+  return expired(backups, policy, now, new Set(needed.filter((id) => id !== undefined)));
+}

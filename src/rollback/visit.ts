@@ -1,0 +1,38 @@
+/** One look at one target: what is declared, what is asked for, what is known from before. */
+import type { MigrationTarget, TargetKey, TargetStatus } from '../api/target.ts';
+import type { BackupReason, Operation } from './model.ts';
+import type { Ports } from './ports.ts';
+
+/** What a person or a pipeline asks for beyond the declaration. */
+export type Asked =
+  | { readonly kind: 'reconcile' }
+  /** Once more, though it stalled before: `apply`. */
+  | { readonly kind: 'apply' }
+  | { readonly kind: 'backup'; readonly reason: BackupReason }
+  /** A catalogued backup, whatever the declaration says. */
+  | { readonly kind: 'restore'; readonly backup: string };
+
+export interface Visit {
+  readonly key: TargetKey;
+  readonly target: MigrationTarget;
+  /** As it was last saved. */
+  readonly status: TargetStatus;
+  readonly journal: Operation | null;
+  readonly asked: Asked;
+  readonly ports: Ports;
+  readonly signal: AbortSignal;
+  /** Journals; see Scope.save. */
+  readonly save: (operation: Operation) => Promise<Operation>;
+}
+
+/** The annotations that ask for one more try, the own one first. */
+export const requestAnnotations = ['migrationtarget.dev/requestedAt', 'reconcile.fluxcd.io/requestedAt'] as const;
+
+/** The newest request made by annotation, as it was written, or null. */
+export function requestedAt(target: MigrationTarget): string | null {
+  for (const name of requestAnnotations) {
+    const value = target.metadata.annotations[name];
+    if (value !== undefined && value !== '') return value;
+  }
+  return null;
+}
