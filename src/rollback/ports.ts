@@ -189,7 +189,7 @@ export interface AlembicSession extends AsyncDisposable {
       readonly from: readonly string[];
       readonly steps: readonly Step[];
       /** env.py must reach this database, or nothing runs. */
-      readonly database: { readonly name: string; readonly oid: number };
+      readonly database: { readonly name: string; readonly oid: number; readonly systemIdentifier?: string };
       readonly lock: LockToken;
     },
     onEvent: (event: MigrationEvent) => void,

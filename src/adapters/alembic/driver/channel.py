@@ -1,0 +1,54 @@
+"""The lines to and from the controller.
+
+Whatever env.py, migrations and their subprocesses print goes to stderr; answers go to a copy of stdout that
+nobody else knows, each line after a nonce.
+"""
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+
+
+class Channel:
+    def __init__(self, requests):
+        self._lines = requests
+        self._queue = queue.Queue()
+        self._main = threading.get_ident()
+        self._write_lock = threading.Lock()
+        self._out = os.dup(1)
+        os.dup2(2, 1)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+        opening = json.loads(self._lines.readline())
+        self._nonce = opening["nonce"]
+        self.settings = opening["settings"]
+
+    def watch(self):
+        threading.Thread(target=self._read, name="migration-target", daemon=True).start()
+
+    def _read(self):
+        """When the controller is gone (end of file), so is this process: the server then rolls back its transaction."""
+        for line in self._lines:
+            message = json.loads(line)
+            if "abort" in message:
+                self.send({"stuck": self._where()})
+                os._exit(1)
+            self._queue.put(message)
+        os._exit(0)
+
+    def _where(self):
+        """The last lines of what the main thread is doing, innermost last."""
+        frame = sys._current_frames().get(self._main)
+        return [[f.filename, f.lineno, f.name] for f in traceback.extract_stack(frame)]
+
+    def receive(self):
+        return self._queue.get()
+
+    def send(self, message):
+        data = (self._nonce + json.dumps(message) + "\n").encode()
+        with self._write_lock:
+            while data:
+                data = data[os.write(self._out, data):]
