@@ -37,7 +37,12 @@ export function chooseFallback(
   return { kind: 'none', rejected: judged.map(({ backup, because }) => ({ id: backup.id, because: because ?? '' })) };
 }
 
-function unfit(backup: BackupManifest, desired: readonly string[], database: DatabaseName, major: number): string | null {
+function unfit(
+  backup: BackupManifest,
+  desired: readonly string[],
+  database: DatabaseName,
+  major: number,
+): string | null {
   const { name, systemIdentifier } = backup.database;
   if (systemIdentifier !== database.systemIdentifier) {
     return `it is of another server (system identifier ${systemIdentifier} and not ${database.systemIdentifier})`;
@@ -103,4 +108,5 @@ function newestFirst(backups: readonly BackupManifest[]): readonly BackupManifes
 
 const setKey = (revisions: readonly string[]): string => JSON.stringify([...new Set(revisions)].sort());
 
-const setName = (revisions: readonly string[]): string => (revisions.length === 0 ? 'base' : revisions.toSorted().join(', '));
+const setName = (revisions: readonly string[]): string =>
+  revisions.length === 0 ? 'base' : revisions.toSorted().join(', ');

@@ -49,8 +49,8 @@ export class DirectoryStore implements BackupStore {
     const backups = found.filter((it) => it !== null).filter((it) => 'version' in it);
     const broken = found.filter((it) => it !== null).filter((it) => 'problem' in it);
     return {
-      backups: backups.sort((a, b) => byTime(b, a)),
-      broken: broken.sort((a, b) => (a.id < b.id ? 1 : -1)),
+      backups: backups.toSorted((a, b) => byTime(b, a)),
+      broken: broken.toSorted((a, b) => (a.id < b.id ? 1 : -1)),
     };
   }
 
@@ -117,7 +117,9 @@ export class DirectoryStore implements BackupStore {
       const facts = { digest: schema.digest, major: schema.major };
       const files = [...dump, await writeSchema(folder, schema)];
       await writeManifest(folder, { ...manifest, verifiedAt: at, schema: facts, files, sizeBytes: sizeOf(files) });
-      const replaced = manifest.files.filter(({ path }) => schemaName.test(path) && !files.some((file) => file.path === path));
+      const replaced = manifest.files.filter(
+        ({ path }) => schemaName.test(path) && !files.some((file) => file.path === path),
+      );
       for (const { path } of replaced) await rm(join(folder, path), { force: true });
     });
   }
@@ -253,7 +255,8 @@ export class DirectoryStore implements BackupStore {
     const folder = this.#folder(id);
     const entries = await listTree(folder);
     const odd = entries.find(({ kind }) => kind !== 'file' && kind !== 'directory');
-    if (odd !== undefined) throw new BackupProblem(`${odd.path} is a ${odd.kind === 'link' ? 'symbolic link' : 'special file'}`);
+    if (odd !== undefined)
+      throw new BackupProblem(`${odd.path} is a ${odd.kind === 'link' ? 'symbolic link' : 'special file'}`);
     const present = new Set(entries.filter(({ kind }) => kind === 'file').map(({ path }) => path));
     const known = new Set(manifest.files.map(({ path }) => path));
     const missing = manifest.files.find(({ path }) => !present.has(path));
@@ -289,7 +292,8 @@ export class DirectoryStore implements BackupStore {
       await syncDirectory(this.#root);
       return whole;
     } catch (error) {
-      if (error instanceof BackupProblem) throw stalled('BackupFailed', `The backup ${id} is not whole: ${error.message}`, error);
+      if (error instanceof BackupProblem)
+        throw stalled('BackupFailed', `The backup ${id} is not whole: ${error.message}`, error);
       throw await storageFailure(error, this.#root, need === 0 ? null : need);
     }
   }
@@ -391,7 +395,7 @@ function problemOf(error: unknown): string {
   if (error instanceof BackupProblem) return error.message;
   switch (errorCode(error)) {
     case 'ENOENT':
-      return `a file is missing (${String((error as NodeJS.ErrnoException).path)})`;
+      return `a file is missing (${isNativeError(error) ? error.message : 'ENOENT'})`;
     case 'ELOOP':
       return 'manifest.json or another file is a symbolic link';
     default:
@@ -400,4 +404,7 @@ function problemOf(error: unknown): string {
 }
 
 const taken = (id: string): Failure =>
-  stalled('BackupFailed', `There is a backup ${id} already, or one being made. Take another: migration-target backup NAME`);
+  stalled(
+    'BackupFailed',
+    `There is a backup ${id} already, or one being made. Take another: migration-target backup NAME`,
+  );

@@ -29,7 +29,11 @@ export async function storageFailure(error: unknown, root: string, need: number 
   if (error instanceof Failure || code === null) return error;
   const detail = isNativeError(error) ? error.message : code;
   const say = (what: string, remedy: string) =>
-    retry('StorageUnavailable', `The backup folder ${root} ${what} (${detail}). ${remedy}; it is tried again by itself.`, error);
+    retry(
+      'StorageUnavailable',
+      `The backup folder ${root} ${what} (${detail}). ${remedy}; it is tried again by itself.`,
+      error,
+    );
   switch (code) {
     case 'ENOSPC':
     case 'EDQUOT': {

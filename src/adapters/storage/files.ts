@@ -41,7 +41,7 @@ export interface Entry {
 export async function listTree(root: string, below = ''): Promise<readonly Entry[]> {
   const found = await readdir(join(root, below), { withFileTypes: true });
   const entries: Entry[] = [];
-  for (const entry of found.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+  for (const entry of found.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
     const path = below === '' ? entry.name : `${below}/${entry.name}`;
     const kind = kindOf(entry);
     entries.push({ path, kind });
@@ -62,7 +62,7 @@ export async function readBounded(path: string, limit: number): Promise<Buffer> 
   const stat = await file.stat();
   if (!stat.isFile()) throw new Error(`${path} is not a regular file`);
   if (stat.size > limit) throw new Error(`${path} has ${stat.size} bytes, more than the ${limit} that are read`);
-  return file.readFile();
+  return await file.readFile();
 }
 
 export interface Fingerprint {

@@ -21,7 +21,11 @@ const invalid = (path: string, why: string, remedy: string, cause?: unknown): Fa
 
 /** What other kinds of files begin with, and what to do with them. */
 const otherFormats: readonly { readonly magic: Buffer; readonly is: string; readonly remedy: string }[] = [
-  { magic: Buffer.from('PGDMP'), is: 'a dump in pg_dump’s custom format', remedy: 'Make SQL of it: pg_restore -f FILE.sql' },
+  {
+    magic: Buffer.from('PGDMP'),
+    is: 'a dump in pg_dump’s custom format',
+    remedy: 'Make SQL of it: pg_restore -f FILE.sql',
+  },
   { magic: Buffer.from([0x1f, 0x8b]), is: 'compressed by gzip', remedy: 'Unpack it: gunzip -k' },
   { magic: Buffer.from([0x28, 0xb5, 0x2f, 0xfd]), is: 'compressed by zstd', remedy: 'Unpack it: unzstd' },
 ];
@@ -34,9 +38,14 @@ export async function plainBackup(file: string): Promise<PlainBackup> {
   const path = resolve(file);
   try {
     const stat = await lstat(path);
-    if (stat.isSymbolicLink()) throw invalid(path, 'it is a symbolic link', `Name the file itself: readlink -f '${path}'`);
+    if (stat.isSymbolicLink())
+      throw invalid(path, 'it is a symbolic link', `Name the file itself: readlink -f '${path}'`);
     if (stat.isDirectory()) {
-      throw invalid(path, 'it is a folder', `Take a backup's folder into the catalogue: migration-target backups import '${path}'`);
+      throw invalid(
+        path,
+        'it is a folder',
+        `Take a backup's folder into the catalogue: migration-target backups import '${path}'`,
+      );
     }
     if (!stat.isFile()) throw invalid(path, 'it is not a regular file', 'Name a .sql file');
     if (stat.size === 0) throw invalid(path, 'it is empty', 'Name another, and see why its backup failed');
@@ -49,7 +58,11 @@ export async function plainBackup(file: string): Promise<PlainBackup> {
     const code = errorCode(error);
     if (code === null) throw error;
     if (code === 'ENOENT' || code === 'ENOTDIR') {
-      throw stalled('BackupNotFound', `There is no file ${path}. See the catalogue: migration-target backups NAME`, error);
+      throw stalled(
+        'BackupNotFound',
+        `There is no file ${path}. See the catalogue: migration-target backups NAME`,
+        error,
+      );
     }
     throw invalid(path, isNativeError(error) ? error.message : code, `Look at it: ls -l '${path}'`, error);
   }

@@ -20,7 +20,11 @@ const record = z.strictObject({
 });
 
 /** Durable when it resolves. */
-export async function writeRestoreRecord(folder: string, database: Database, state: 'intended' | 'done'): Promise<void> {
+export async function writeRestoreRecord(
+  folder: string,
+  database: Database,
+  state: 'intended' | 'done',
+): Promise<void> {
   const created = await mkdir(join(folder, 'restores'), { recursive: true, mode: 0o700 });
   if (created !== undefined) await syncDirectory(folder);
   const { systemIdentifier, name } = database;
@@ -37,7 +41,9 @@ export async function readRestoreRecord(folder: string, database: Database): Pro
     throw new Error('it is of another database');
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return null;
-    throw new BackupProblem(`its record of a restore, ${path}, can't be read, so whether it was restored is unknown`, { cause: error });
+    throw new BackupProblem(`its record of a restore, ${path}, can't be read, so whether it was restored is unknown`, {
+      cause: error,
+    });
   }
 }
 

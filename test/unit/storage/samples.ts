@@ -7,7 +7,11 @@ import type { BackupStore } from '../../../src/rollback/ports.ts';
 
 export const target = { namespace: 'ops-center', name: 'unicorn-db' };
 export const database = { systemIdentifier: '7300000000000000001', name: 'unicorn_db', oid: 16_400 };
-export const schema: SchemaFacts = { major: 16, digest: 'd1', lines: ['column public.users.email text not null', 'table public.users'] };
+export const schema: SchemaFacts = {
+  major: 16,
+  digest: 'd1',
+  lines: ['column public.users.email text not null', 'table public.users'],
+};
 
 /** A manifest as the procedure hands it over, with what matters to a test changed. */
 export function manifestOf(change: Partial<BackupManifest> & { readonly id: string }): BackupManifest {
