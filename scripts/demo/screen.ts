@@ -91,7 +91,8 @@ export function openScreen(): Screen {
     async interrupt() {
       interrupted = true;
       if (!running) return;
-      running.child.kill('SIGINT');
+      // Not SIGINT, which Python answers with a traceback.
+      running.child.kill('SIGTERM');
       await running.ended;
     },
   };
