@@ -20,18 +20,24 @@ export function referenceMarkdown(kinds: readonly Kind[]): string {
     '',
     'Each condition carries one of them; alerts and scripts may match on them.',
     '',
-    ...table(['Reason', 'Meaning'], Object.entries(reasons).map(([reason, meaning]) => [code(reason), meaning])),
+    ...table(
+      ['Reason', 'Meaning'],
+      Object.entries(reasons).map(([reason, meaning]) => [code(reason), meaning]),
+    ),
   ].join('\n');
 }
 
 function kindSection(kind: Kind): readonly string[] {
   const schema = objectSchema(kind);
   const { spec, status } = schema.properties ?? {};
-  const rows = [
-    ...(spec ? fieldRows('spec', spec, true) : []),
-    ...(status ? fieldRows('status', status, false) : []),
+  const rows = [...(spec ? fieldRows('spec', spec, true) : []), ...(status ? fieldRows('status', status, false) : [])];
+  return [
+    `## ${kind.kind}`,
+    '',
+    schema.description ?? '',
+    '',
+    ...table(['Field', 'Type', 'Default', 'Description'], rows),
   ];
-  return [`## ${kind.kind}`, '', schema.description ?? '', '', ...table(['Field', 'Type', 'Default', 'Description'], rows)];
 }
 
 /** A row of the field, and one of each field below it. */
@@ -54,7 +60,8 @@ function fieldRows(path: string, schema: OpenApi, required: boolean): readonly (
 function typeOf(schema: OpenApi): string {
   if (schema['x-kubernetes-int-or-string']) return 'string';
   if (schema.enum) return schema.enum.map(code).join(', ');
-  if (schema.type === 'array') return `list of ${schema.items?.properties ? 'objects' : `${typeOf(schema.items ?? {})}s`}`;
+  if (schema.type === 'array')
+    return `list of ${schema.items?.properties ? 'objects' : `${typeOf(schema.items ?? {})}s`}`;
   if (schema.additionalProperties) return 'map of strings';
   return schema.type ?? 'any';
 }
@@ -62,11 +69,13 @@ function typeOf(schema: OpenApi): string {
 const rulesOf = (schema: OpenApi): readonly string[] =>
   (schema['x-kubernetes-validations'] ?? []).map(({ message }) => `Else: ${message}.`);
 
-const isEmpty = (value: unknown): boolean => typeof value === 'object' && value !== null && Object.keys(value).length === 0;
+const isEmpty = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && Object.keys(value).length === 0;
 
 const code = (text: string): string => `\`${text}\``;
 
 function table(header: readonly string[], rows: readonly (readonly string[])[]): readonly string[] {
-  const line = (cells: readonly string[]): string => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+  const line = (cells: readonly string[]): string =>
+    `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
   return [line(header), line(header.map(() => '---')), ...rows.map(line), ''];
 }

@@ -62,7 +62,9 @@ export function withoutDefaults(schema: OpenApi): OpenApi {
     ...rest,
     ...(schema.items && { items: withoutDefaults(schema.items) }),
     ...(schema.properties && {
-      properties: Object.fromEntries(Object.entries(schema.properties).map(([name, field]) => [name, withoutDefaults(field)])),
+      properties: Object.fromEntries(
+        Object.entries(schema.properties).map(([name, field]) => [name, withoutDefaults(field)]),
+      ),
     }),
   };
 }

@@ -14,8 +14,14 @@ export const migrationApprovalSpec = immutable(
       .min(16)
       .max(64)
       .regex(/^[0-9a-f]+$/, 'write the digest as status.plan.digest has it')
-      .describe('The digest of the plan, from status.plan.digest of the target. An approval of another plan counts for nothing.'),
-    maxRowLoss: z.int().min(0).describe('How many rows may be lost at most. Left out: as many as the plan says.').optional(),
+      .describe(
+        'The digest of the plan, from status.plan.digest of the target. An approval of another plan counts for nothing.',
+      ),
+    maxRowLoss: z
+      .int()
+      .min(0)
+      .describe('How many rows may be lost at most. Left out: as many as the plan says.')
+      .optional(),
     reason: text(1024, 'Why it is approved, for those who read the history.').optional(),
     approvedBy: text(253, 'Who approves: the name of the user that creates the object.'),
   }),

@@ -17,7 +17,12 @@ export const migrationBackupSpec = immutable(
 export const migrationBackupStatus = z
   .object({
     backupId: text(128, 'The id of the backup in the catalogue.').nullable().default(null),
-    revisions: z.array(z.string().max(255)).max(64).describe('The revisions that it is at; null: it has no version table.').nullable().default(null),
+    revisions: z
+      .array(z.string().max(255))
+      .max(64)
+      .describe('The revisions that it is at; null: it has no version table.')
+      .nullable()
+      .default(null),
     reason: text(64, 'Why it was taken.').nullable().default(null),
     sizeBytes: z.int().describe('Its size in bytes.').nullable().default(null),
     startedAt: z.string().max(64).describe('When it was started.').nullable().default(null),

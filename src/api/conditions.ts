@@ -105,7 +105,11 @@ const rows: Readonly<
 function judgeBackup({ lastBackup, backupProblem }: ConditionFacts): Judgement {
   if (backupProblem !== null) return { status: 'False', ...backupProblem };
   if (lastBackup === null) {
-    return { status: 'False', reason: 'NoBackup', message: 'No backup yet; to take one now: migration-target backup NAME' };
+    return {
+      status: 'False',
+      reason: 'NoBackup',
+      message: 'No backup yet; to take one now: migration-target backup NAME',
+    };
   }
   const what = `Backup ${lastBackup.id} of ${revisionsText(lastBackup.revisions)}, finished ${lastBackup.finishedAt}`;
   return lastBackup.verified

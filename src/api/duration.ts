@@ -7,7 +7,8 @@ const secondsIn = { s: 1, m: 60, h: 3600, d: 86400 } as const;
 const pattern = /^([0-9]{1,7}(s|m|h|d))+$/;
 
 /** A length of time in YAML, e.g. `90s`, `5m`, `1h30m`, `7d`. It stays a string; `seconds` reads it. */
-export const duration = (description: string): z.ZodString => z.string().min(2).max(16).regex(pattern, 'write a duration such as 30s, 5m, 1h30m or 7d').describe(description);
+export const duration = (description: string): z.ZodString =>
+  z.string().min(2).max(16).regex(pattern, 'write a duration such as 30s, 5m, 1h30m or 7d').describe(description);
 
 /** A duration that is longer than none: an interval of zero would never rest. */
 export const positiveDuration = (description: string): z.ZodString =>

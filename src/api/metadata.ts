@@ -6,7 +6,10 @@ export const dnsName = z
   .string()
   .min(1)
   .max(63)
-  .regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/, 'write lower-case letters, digits, "-" and ".", e.g. unicorn-db');
+  .regex(
+    /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/,
+    'write lower-case letters, digits, "-" and ".", e.g. unicorn-db',
+  );
 
 const strings = z.record(z.string(), z.string());
 

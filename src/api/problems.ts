@@ -33,7 +33,9 @@ function sentence(issue: z.core.$ZodIssue, schema: z.ZodType | null): string {
       return `write ${issue.values.map((value) => (typeof value === 'string' ? value : String(value))).join(' or ')}`;
     case 'too_small':
       if (issue.origin === 'string') return 'is empty: write a value, or leave the field out';
-      return issue.origin === 'array' ? `write at least ${issue.minimum}` : `write a number of at least ${issue.minimum}`;
+      return issue.origin === 'array'
+        ? `write at least ${issue.minimum}`
+        : `write a number of at least ${issue.minimum}`;
     case 'too_big':
       if (issue.origin === 'string') return `is longer than ${issue.maximum} characters: write a shorter one`;
       return issue.origin === 'array' ? `write at most ${issue.maximum}` : `write a number of at most ${issue.maximum}`;

@@ -59,7 +59,8 @@ export const reasons = {
   BackupNotFound: 'The catalogue has no such backup.',
   UpgradeFailed: 'The upgrade failed; the database is back at the origin.',
   DowngradeFailed: 'The downgrade failed; the database is back at the origin.',
-  VerificationFailed: 'The change went through, but the result is not what it should be; the database is back at the origin.',
+  VerificationFailed:
+    'The change went through, but the result is not what it should be; the database is back at the origin.',
   RestoreFailed: 'The restore failed; the live database was not touched by it.',
   JournalUnknown: 'The journal was written by a version that this one does not know.',
   RecoveryFailed: 'What a dead operation left is none of the states that can be repaired by themselves.',

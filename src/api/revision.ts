@@ -46,7 +46,8 @@ const rulesOfText = (whenText: string): readonly Rule<string>[] => [
   },
 ];
 
-export const quoteIt = 'write the revision in quotes, e.g. revision: "0123": YAML reads unquoted digits as a number, and leading zeros are lost';
+export const quoteIt =
+  'write the revision in quotes, e.g. revision: "0123": YAML reads unquoted digits as a number, and leading zeros are lost';
 
 /** One of several heads. */
 export const headRevision = withRules(z.string().meta({ maxLength: 32 }), [

@@ -67,7 +67,8 @@ function withoutTwins<Item extends z.ZodType>(
     const seen = new Set<string>();
     list.forEach((item, index) => {
       const key = keyOf(item);
-      if (seen.has(key)) context.addIssue({ code: 'custom', path: [index], message: `"${key}" stands here twice: write it once` });
+      if (seen.has(key))
+        context.addIssue({ code: 'custom', path: [index], message: `"${key}" stands here twice: write it once` });
       seen.add(key);
     });
   });
@@ -78,7 +79,12 @@ function withoutTwins<Item extends z.ZodType>(
  * server would refuse the rules around it as too costly.
  */
 export const text = (maxLength: number, description: string): z.ZodString =>
-  z.string().min(1).max(maxLength).regex(/^[^\0]+$/, 'holds a NUL character: write it without').describe(description);
+  z
+    .string()
+    .min(1)
+    .max(maxLength)
+    .regex(/^[^\0]+$/, 'holds a NUL character: write it without')
+    .describe(description);
 
 /** A path in a file system. */
 export const path = (description: string): z.ZodString => text(1024, description);

@@ -34,13 +34,21 @@ const databaseUrl = withRules(
     env: variableName
       .describe('The environment variable in which env.py looks for the URL, e.g. DATABASE_URL.')
       .optional(),
-    option: text(253, 'The option of alembic’s configuration in which env.py looks for the URL, e.g. sqlalchemy.url.').optional(),
+    option: text(
+      253,
+      'The option of alembic’s configuration in which env.py looks for the URL, e.g. sqlalchemy.url.',
+    ).optional(),
     driver: z
       .string()
       .min(1)
       .max(63)
-      .regex(/^[a-z0-9]+(\+[a-z0-9_]+)?$/, 'write a scheme such as postgresql, postgresql+psycopg or postgresql+asyncpg')
-      .describe('The scheme of the URL as SQLAlchemy spells it, e.g. postgresql+asyncpg. TLS parameters are translated for the driver.')
+      .regex(
+        /^[a-z0-9]+(\+[a-z0-9_]+)?$/,
+        'write a scheme such as postgresql, postgresql+psycopg or postgresql+asyncpg',
+      )
+      .describe(
+        'The scheme of the URL as SQLAlchemy spells it, e.g. postgresql+asyncpg. TLS parameters are translated for the driver.',
+      )
       .default('postgresql'),
   }),
   [exactlyOne(['env', 'option'], 'write exactly one of env and option')],
@@ -57,7 +65,9 @@ const pythonReference = z
 const alembic = withRules(
   z.strictObject({
     workingDir: path('The folder that alembic is run in, with the configuration file in it, e.g. /app.'),
-    config: path('The configuration file, relative to workingDir: alembic.ini, or pyproject.toml.').default('alembic.ini'),
+    config: path('The configuration file, relative to workingDir: alembic.ini, or pyproject.toml.').default(
+      'alembic.ini',
+    ),
     section: text(63, 'The section of the configuration file.').default('alembic'),
     python: path(
       'The interpreter that alembic is installed for: a command, or a path (a relative one with a slash in it starts at workingDir).',
@@ -87,10 +97,7 @@ const alembic = withRules(
 
 const runtime = withRules(
   z.strictObject({
-    process: z
-      .strictObject({})
-      .describe('As processes beside the controller. Refused in a pod.')
-      .optional(),
+    process: z.strictObject({}).describe('As processes beside the controller. Refused in a pod.').optional(),
     docker: z
       .strictObject({
         container: text(253, 'The container of the application, which has alembic and the migrations.'),
@@ -110,7 +117,12 @@ const runtime = withRules(
       .describe('In Jobs of the cluster. Not supported yet.')
       .optional(),
   }),
-  [exactlyOne(['process', 'docker', 'kubernetes'], 'write exactly one of process, docker and kubernetes, e.g. runtime: {process: {}}')],
+  [
+    exactlyOne(
+      ['process', 'docker', 'kubernetes'],
+      'write exactly one of process, docker and kubernetes, e.g. runtime: {process: {}}',
+    ),
+  ],
 ).describe('Where alembic and the PostgreSQL tools run: exactly one.');
 
 const application = z
@@ -134,7 +146,12 @@ const application = z
       .default([]),
     healthCheck: z
       .strictObject({
-        url: z.string().min(1).max(2048).regex(/^https?:\/\//, 'write a URL that begins with http:// or https://').describe('Must answer with 2xx.'),
+        url: z
+          .string()
+          .min(1)
+          .max(2048)
+          .regex(/^https?:\/\//, 'write a URL that begins with http:// or https://')
+          .describe('Must answer with 2xx.'),
         timeout: positiveDuration('How long it is tried.').default('60s'),
       })
       .describe('Asked after the workloads were started.')
@@ -145,7 +162,12 @@ const application = z
 const storage = withRules(
   z.strictObject({
     directory: z
-      .strictObject({ path: path('The folder: an absolute path. A missing one is created.').regex(/^\//, 'write an absolute path, e.g. /var/backups/database') })
+      .strictObject({
+        path: path('The folder: an absolute path. A missing one is created.').regex(
+          /^\//,
+          'write an absolute path, e.g. /var/backups/database',
+        ),
+      })
       .describe('A folder that the controller reaches. Refused in a pod.')
       .optional(),
     persistentVolumeClaim: z
@@ -187,13 +209,18 @@ const backup = z
       })
       .describe('A backup is kept while either holds; one that a fallback could still need is never removed.')
       .prefault({}),
-    maxAge: positiveDuration('A backup is taken when the newest is older than this. Left out: only before changes and when asked for.').optional(),
+    maxAge: positiveDuration(
+      'A backup is taken when the newest is older than this. Left out: only before changes and when asked for.',
+    ).optional(),
   })
   .describe('Backups: one is taken, and verified, before every change.');
 
 const policy = z
   .strictObject({
-    rehearsal: z.enum(['Never']).describe('Whether a change is rehearsed on a copy first. This version knows only Never.').default('Never'),
+    rehearsal: z
+      .enum(['Never'])
+      .describe('Whether a change is rehearsed on a copy first. This version knows only Never.')
+      .default('Never'),
     rehearsalServer: z
       .strictObject({ urlFrom: valueSource.describe('The URL of a maintenance database on that server.') })
       .describe('Another server of the same major version, for rehearsals. Not supported yet.')
@@ -201,7 +228,9 @@ const policy = z
     downgrade: z.enum(['Allow', 'Forbid']).describe('May the database go to an older revision?').default('Allow'),
     restore: z
       .enum(['Allow', 'Forbid'])
-      .describe('May a backup be restored where a change falls short? With Forbid the target stops there, and a person decides.')
+      .describe(
+        'May a backup be restored where a change falls short? With Forbid the target stops there, and a person decides.',
+      )
       .default('Allow'),
     dataLoss: z
       .enum(['Allow', 'Forbid'])
@@ -238,9 +267,14 @@ export const targetSpec = withRules(
     revisions: listSet(z.array(headRevision).min(1).max(32))
       .describe('Instead of revision, where the database should be at several heads: the ids of all of them.')
       .optional(),
-    suspend: z.boolean().describe('With true nothing is done, and an operation under way is not begun again.').default(false),
+    suspend: z
+      .boolean()
+      .describe('With true nothing is done, and an operation under way is not begun again.')
+      .default(false),
     interval: positiveDuration('How often the database is read though nothing was declared anew.').default('5m'),
-    timeout: positiveDuration('How long an operation may take. A change or a restore under way is never interrupted.').default('30m'),
+    timeout: positiveDuration(
+      'How long an operation may take. A change or a restore under way is never interrupted.',
+    ).default('30m'),
     serviceAccountName: secretName
       .describe('Kubernetes: the service account that the controller acts as. Not supported yet.')
       .optional(),
@@ -266,7 +300,8 @@ export const targetSpec = withRules(
   [
     exactlyOne(['revision', 'revisions'], 'write exactly one of revision and revisions, e.g. revision: "4f1c2d9ab0e7"'),
     {
-      message: 'policy.restore: Forbid forbids what restoreFrom asks for: write restore: Allow, or leave restoreFrom out',
+      message:
+        'policy.restore: Forbid forbids what restoreFrom asks for: write restore: Allow, or leave restoreFrom out',
       holds: (value) => value.restoreFrom === undefined || value.policy.restore !== 'Forbid',
       cel: "!(has(self.restoreFrom) && self.policy.restore == 'Forbid')",
     },
@@ -275,4 +310,3 @@ export const targetSpec = withRules(
 
 /** `spec` with all defaults applied. Durations stay strings: `seconds` (duration.ts) reads them. */
 export type TargetSpec = DeepReadonly<z.output<typeof targetSpec>>;
-

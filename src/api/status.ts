@@ -21,7 +21,11 @@ export const conditionTypes = [
 export type ConditionType = (typeof conditionTypes)[number];
 
 export const condition = z.object({
-  type: z.string().min(1).max(316).describe('Ready, Reconciling, Stalled, ApprovalRequired, BackupReady, Rehearsed or ApplicationHealthy.'),
+  type: z
+    .string()
+    .min(1)
+    .max(316)
+    .describe('Ready, Reconciling, Stalled, ApprovalRequired, BackupReady, Rehearsed or ApplicationHealthy.'),
   status: z.enum(['True', 'False', 'Unknown']).describe('True, False or Unknown.'),
   reason: z.string().min(1).max(1024).describe('Why, in one word of the API; the reference lists them.'),
   message: message('Which object, why, and the next command.'),
@@ -46,13 +50,15 @@ const planStatus = z
   .object({
     digest: text(64, 'What an approval is bound to.').nullable().default(null),
     kind: z
-      .enum(['nothing', 'upgrade', 'downgrade', 'switch', 'restore', 'refuse'])
-      .describe('nothing, upgrade, downgrade, switch, restore or refuse.'),
+      .enum(['nothing', 'upgrade', 'downgrade', 'switch', 'restore', 'backup', 'refuse'])
+      .describe('nothing, upgrade, downgrade, switch, restore, backup or refuse.'),
     steps: z.array(step).max(4096).describe('The migrations in their order.').default([]),
     loss: z.array(risk).max(256).describe('Statements that may lose data, the first 256 of them.').default([]),
     fallback: z
       .object({
-        kind: z.enum(['restore', 'origin']).describe('restore: a backup at the desired revision; origin: back to where it was.'),
+        kind: z
+          .enum(['restore', 'origin'])
+          .describe('restore: a backup at the desired revision; origin: back to where it was.'),
         backup: text(128, 'The backup that would be restored.').optional(),
         takenAt: instant('When that backup was taken.').optional(),
         because: message('Why there is no way but back.').optional(),
@@ -70,7 +76,9 @@ const operation = z
     step: text(64, 'The step that it is at.'),
     startedAt: instant('When it was started.'),
   })
-  .describe('The journal of the operation under way, from which the next start of the controller finishes or undoes it.')
+  .describe(
+    'The journal of the operation under way, from which the next start of the controller finishes or undoes it.',
+  )
   .meta({ 'x-kubernetes-preserve-unknown-fields': true });
 
 const historyEntry = z.object({
@@ -94,7 +102,10 @@ export const historyLength = 5;
 
 export const targetStatus = z
   .object({
-    observedGeneration: z.int().describe('The generation of the target that this status was made of; -1: none yet.').default(-1),
+    observedGeneration: z
+      .int()
+      .describe('The generation of the target that this status was made of; -1: none yet.')
+      .default(-1),
     currentRevision: z
       .string()
       .max(4096)
@@ -103,12 +114,27 @@ export const targetStatus = z
       .default(null),
     currentRevisions: revisionIds('The revisions that the database is at.').nullable().default(null),
     desiredRevisions: revisionIds('The revisions that it should be at.').nullable().default(null),
+    database: z
+      .object({
+        systemIdentifier: z.string().max(64).describe('The server, as its cluster identifies itself.'),
+        name: z.string().min(1).max(63).describe('The name of the database.'),
+        versionTable: z.string().max(128).describe('Its version table, as schema.table.'),
+        since: instant('Since when this target is the one that answers for it.'),
+      })
+      .describe('What this target answers for: of two that declare the same, the later is refused.')
+      .nullable()
+      .default(null),
     plan: planStatus.nullable().default(null),
     operation: operation.nullable().default(null),
     handled: z
       .object({
         generation: z.int().describe('The generation.'),
-        requestedAt: z.string().max(253).describe('The value of the annotation that asked for it.').nullable().default(null),
+        requestedAt: z
+          .string()
+          .max(253)
+          .describe('The value of the annotation that asked for it.')
+          .nullable()
+          .default(null),
       })
       .describe('The last trigger that ended in Ready or Stalled.')
       .nullable()
@@ -149,7 +175,9 @@ export const targetStatus = z
     conditions: z
       .array(condition)
       .max(16)
-      .describe('Always all of them: Ready, Reconciling, Stalled, ApprovalRequired, BackupReady, Rehearsed, ApplicationHealthy.')
+      .describe(
+        'Always all of them: Ready, Reconciling, Stalled, ApprovalRequired, BackupReady, Rehearsed, ApplicationHealthy.',
+      )
       .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['type'] })
       .default([]),
   })

@@ -6,16 +6,28 @@ import type { TargetSpec } from './spec.ts';
  */
 export function unsupportedFields(spec: TargetSpec): readonly string[] {
   const fields: readonly (readonly [declared: boolean, advice: string])[] = [
-    [spec.runtime.docker !== undefined, 'spec.runtime.docker: write runtime: {process: {}}, and run the controller where alembic is installed'],
-    [spec.runtime.kubernetes !== undefined, 'spec.runtime.kubernetes: write runtime: {process: {}}, and run the controller where alembic is installed'],
+    [
+      spec.runtime.docker !== undefined,
+      'spec.runtime.docker: write runtime: {process: {}}, and run the controller where alembic is installed',
+    ],
+    [
+      spec.runtime.kubernetes !== undefined,
+      'spec.runtime.kubernetes: write runtime: {process: {}}, and run the controller where alembic is installed',
+    ],
     [spec.application !== undefined, 'spec.application: leave it out, and stop and start the application yourself'],
     [
       spec.backup.storage.persistentVolumeClaim !== undefined,
       'spec.backup.storage.persistentVolumeClaim: write storage: {directory: {path: FOLDER}}, and mount the volume there',
     ],
     [spec.backup.storage.s3 !== undefined, 'spec.backup.storage.s3: write storage: {directory: {path: FOLDER}}'],
-    [spec.policy.rehearsalServer !== undefined, 'spec.policy.rehearsalServer: leave it out, since nothing is rehearsed yet'],
-    [spec.serviceAccountName !== undefined, 'spec.serviceAccountName: leave it out, since the controller acts as itself'],
+    [
+      spec.policy.rehearsalServer !== undefined,
+      'spec.policy.rehearsalServer: leave it out, since nothing is rehearsed yet',
+    ],
+    [
+      spec.serviceAccountName !== undefined,
+      'spec.serviceAccountName: leave it out, since the controller acts as itself',
+    ],
   ];
   return fields.filter(([declared]) => declared).map(([, advice]) => advice);
 }

@@ -44,10 +44,14 @@ export type ValueSource = DeepReadonly<z.output<typeof valueSource>>;
 export const envVar = withRules(
   z.strictObject({
     name: variableName.describe('The name of the variable.'),
-    value: z.string().max(4096).regex(/^[^\0]*$/, 'holds a NUL character: write it without').describe('Its value, as it is: $(…) is not expanded.').optional(),
+    value: z
+      .string()
+      .max(4096)
+      .regex(/^[^\0]*$/, 'holds a NUL character: write it without')
+      .describe('Its value, as it is: $(…) is not expanded.')
+      .optional(),
     valueFrom: valueSource.describe('Where its value comes from, for what must not stand in the YAML.').optional(),
   }),
   [exactlyOne(['value', 'valueFrom'], 'write exactly one of value and valueFrom')],
 );
 export type EnvVar = DeepReadonly<z.output<typeof envVar>>;
-

@@ -1,0 +1,72 @@
+/** Files that are either there whole or not at all, whatever kills the process or the machine. */
+import { randomUUID } from 'node:crypto';
+import { link, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+
+const temporaryName = (file: string): string => join(dirname(file), `.${basename(file)}.${randomUUID()}.tmp`);
+
+/** Replaces the file, durably: when this resolves, a power cut does not undo it. Makes the folders above it. */
+export async function replaceFile(file: string, content: string, mode = 0o600): Promise<void> {
+  await viaTemporaryFile(file, content, mode, (temporary) => rename(temporary, file));
+}
+
+/** Makes the file, durably; false: it is there already, and was left alone. Of several at once, one wins. */
+export async function createFile(file: string, content: string, mode = 0o600): Promise<boolean> {
+  let created = true;
+  await viaTemporaryFile(file, content, mode, async (temporary) => {
+    try {
+      await link(temporary, file);
+    } catch (error) {
+      if (!hasCode(error, 'EEXIST')) throw error;
+      created = false;
+    }
+    await rm(temporary);
+  });
+  return created;
+}
+
+/** Its content, or null where there is no such file. */
+export async function readIfThere(file: string): Promise<string | null> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return null;
+    throw error;
+  }
+}
+
+/** Makes the folder, and those above it, durably; the project's own are nobody else's to read. */
+export async function makeFolder(folder: string, mode = 0o700): Promise<void> {
+  const first = await mkdir(folder, { recursive: true, mode });
+  if (first === undefined) return;
+  for (let made = folder; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made));
+}
+
+/** Makes what was renamed, linked or removed in the folder survive a power cut. */
+export async function syncFolder(folder: string): Promise<void> {
+  await using handle = await open(folder, 'r');
+  await handle.sync();
+}
+
+export const hasCode = (error: unknown, ...codes: readonly string[]): boolean =>
+  error instanceof Error && 'code' in error && typeof error.code === 'string' && codes.includes(error.code);
+
+async function viaTemporaryFile(
+  file: string,
+  content: string,
+  mode: number,
+  publish: (temporary: string) => Promise<void>,
+): Promise<void> {
+  await makeFolder(dirname(file));
+  const temporary = temporaryName(file);
+  try {
+    await using handle = await open(temporary, 'wx', mode);
+    await handle.writeFile(content);
+    await handle.sync();
+    await publish(temporary);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncFolder(dirname(file));
+}
