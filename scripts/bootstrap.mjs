@@ -11,14 +11,19 @@ const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH ?? ''}
 
 /** What each command runs in Node 24, before the arguments given. */
 const COMMANDS = {
-  test: ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning', join(root, 'node_modules/jest/bin/jest.js')],
+  test: [
+    '--experimental-vm-modules',
+    '--disable-warning=ExperimentalWarning',
+    join(root, 'node_modules/jest/bin/jest.js'),
+  ],
   demo: [join(root, 'scripts/demo.ts')],
 };
 
 const [name = '', ...args] = process.argv.slice(2);
 const command = COMMANDS[name];
 if (!command) fail(`usage: node scripts/bootstrap.mjs ${Object.keys(COMMANDS).join('|')} [arguments]`);
-if (Number(process.versions.node.split('.')[0]) < 20) fail(`Node 20 or later is needed to start; this is ${process.version}`);
+if (Number(process.versions.node.split('.')[0]) < 20)
+  fail(`Node 20 or later is needed to start; this is ${process.version}`);
 
 const stale = stalePackage();
 if (stale) {
@@ -54,7 +59,9 @@ function node24() {
   const own = join(bin, 'node');
   if (existsSync(own)) return own;
   if (Number(process.versions.node.split('.')[0]) >= 24) return process.execPath;
-  fail(`Node 24 or later is needed, and npm has none for ${process.platform} ${process.arch}: install it (https://nodejs.org), as this is ${process.version}`);
+  fail(
+    `Node 24 or later is needed, and npm has none for ${process.platform} ${process.arch}: install it (https://nodejs.org), as this is ${process.version}`,
+  );
 }
 
 /** Runs a program on this terminal to its end; resolves with its exit code. It gets the signals that we get (Ctrl-C reaches it by itself). */

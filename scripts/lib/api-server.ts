@@ -91,7 +91,9 @@ export async function startApiServer(binaries: KubeBinaries): Promise<ApiServer>
   } catch (cause) {
     const log = await readFile(logFile, 'utf8').catch(() => '(it has no log)');
     await stop();
-    throw new Error(`kube-apiserver did not start. The end of its log:\n${log.split('\n').slice(-12).join('\n')}`, { cause });
+    throw new Error(`kube-apiserver did not start. The end of its log:\n${log.split('\n').slice(-12).join('\n')}`, {
+      cause,
+    });
   }
   return { url, kubeconfig, kubectlPath: binaries.kubectl, logFile, stop };
 }

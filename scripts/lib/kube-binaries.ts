@@ -23,17 +23,25 @@ export async function ensureKubeBinaries(onProgress: OnProgress = () => undefine
   const assets = process.env['KUBEBUILDER_ASSETS'];
   if (assets) {
     for (const program of ['kube-apiserver', 'etcd', 'kubectl']) {
-      if (!(await isExecutable(join(assets, program)))) throw new Error(`KUBEBUILDER_ASSETS is '${assets}', which has no ${program}`);
+      if (!(await isExecutable(join(assets, program))))
+        throw new Error(`KUBEBUILDER_ASSETS is '${assets}', which has no ${program}`);
     }
     return binariesIn(assets);
   }
   const versions = await readVersions();
-  const dir = join(cacheDirectory(), `kubernetes-${versions.kubernetes}-etcd-${versions.etcd}-${process.platform}-${process.arch}`);
+  const dir = join(
+    cacheDirectory(),
+    `kubernetes-${versions.kubernetes}-etcd-${versions.etcd}-${process.platform}-${process.arch}`,
+  );
   if (!(await isExecutable(join(dir, 'kube-apiserver')))) await publish(dir, (own) => build(own, versions, onProgress));
   return binariesIn(dir);
 }
 
-const binariesIn = (dir: string): KubeBinaries => ({ apiserver: join(dir, 'kube-apiserver'), etcd: join(dir, 'etcd'), kubectl: join(dir, 'kubectl') });
+const binariesIn = (dir: string): KubeBinaries => ({
+  apiserver: join(dir, 'kube-apiserver'),
+  etcd: join(dir, 'etcd'),
+  kubectl: join(dir, 'kubectl'),
+});
 
 interface Versions {
   /** As in go.mod: `v1.35.4`. */
@@ -53,7 +61,10 @@ async function readVersions(): Promise<Versions> {
 
 async function build(dir: string, versions: Versions, onProgress: OnProgress): Promise<void> {
   const go = await run('go', ['version'], { cwd: SOURCE }).catch((cause: unknown) => {
-    throw new Error(`Go 1.25 or later is needed to build the Kubernetes API server for the end-to-end tests: install it (https://go.dev/dl), or set KUBEBUILDER_ASSETS to a folder with kube-apiserver, etcd and kubectl`, { cause });
+    throw new Error(
+      `Go 1.25 or later is needed to build the Kubernetes API server for the end-to-end tests: install it (https://go.dev/dl), or set KUBEBUILDER_ASSETS to a folder with kube-apiserver, etcd and kubectl`,
+      { cause },
+    );
   });
   if (go.code !== 0) throw new Error(`go version failed: ${go.stderr.trim()}`);
   const programs = [
@@ -68,7 +79,17 @@ async function build(dir: string, versions: Versions, onProgress: OnProgress): P
     onProgress(what);
     const alive = setInterval(() => onProgress(`${what}, ${Math.round((Date.now() - started) / 1000)} s`), 30_000);
     try {
-      const args = ['build', '-mod=readonly', '-buildvcs=false', '-trimpath', '-ldflags', ldflags, '-o', join(dir, program), module];
+      const args = [
+        'build',
+        '-mod=readonly',
+        '-buildvcs=false',
+        '-trimpath',
+        '-ldflags',
+        ldflags,
+        '-o',
+        join(dir, program),
+        module,
+      ];
       await runOrThrow('go', args, { cwd: SOURCE, env: { ...process.env, CGO_ENABLED: '0', GOFLAGS: '' } });
     } finally {
       clearInterval(alive);

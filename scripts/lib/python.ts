@@ -20,8 +20,15 @@ export interface Venv {
  * `name` and the digest of the requirements, so another version of them gets another one. Safe to call from several processes.
  * Throws, with what to install, where Python is older than 3.10 or can make no virtual environments.
  */
-export async function ensureVenv(options: { readonly name: string; readonly requirements: string; readonly onProgress?: OnProgress }): Promise<Venv> {
-  const digest = createHash('sha256').update(await requirementsText(options.requirements)).digest('hex').slice(0, 12);
+export async function ensureVenv(options: {
+  readonly name: string;
+  readonly requirements: string;
+  readonly onProgress?: OnProgress;
+}): Promise<Venv> {
+  const digest = createHash('sha256')
+    .update(await requirementsText(options.requirements))
+    .digest('hex')
+    .slice(0, 12);
   const path = join(cacheDirectory(), `python-${options.name}-${digest}`);
   const python = join(path, 'bin', 'python');
   if (!(await isExecutable(python))) {
@@ -48,13 +55,24 @@ async function build(dir: string, requirements: string, onProgress: OnProgress):
 async function pipInstall(pip: readonly string[], requirements: string, onProgress: OnProgress): Promise<void> {
   onProgress(`installing ${requirements.split('/').pop()} with pip`);
   const [command = '', ...args] = pip;
-  await runOrThrow(command, [...args, 'install', '--disable-pip-version-check', '--no-input', '--only-binary', ':all:', '-r', requirements]);
+  await runOrThrow(command, [
+    ...args,
+    'install',
+    '--disable-pip-version-check',
+    '--no-input',
+    '--only-binary',
+    ':all:',
+    '-r',
+    requirements,
+  ]);
 }
 
 /** The text of a requirements file and of those that it includes by `-r`. */
 async function requirementsText(path: string): Promise<string> {
   const text = await readFile(path, 'utf8');
-  const included = [...text.matchAll(/^-r (.+)$/gm)].map((match) => requirementsText(resolve(dirname(path), match[1] ?? '')));
+  const included = [...text.matchAll(/^-r (.+)$/gm)].map((match) =>
+    requirementsText(resolve(dirname(path), match[1] ?? '')),
+  );
   return [text, ...(await Promise.all(included))].join('\n');
 }
 
@@ -72,9 +90,14 @@ async function systemPython(): Promise<{ python: string; version: string; hasEns
     const version = `Python ${major}.${minor}`;
     if (major < 3 || (major === 3 && minor < 10)) found.push(`${python} is ${version}`);
     else if (hasEnsurepip || hasPip) return { python, version, hasEnsurepip: Boolean(hasEnsurepip) };
-    else found.push(`${python} (${version}) can make no virtual environments: on Debian and Ubuntu, apt-get install python3-venv`);
+    else
+      found.push(
+        `${python} (${version}) can make no virtual environments: on Debian and Ubuntu, apt-get install python3-venv`,
+      );
   }
-  throw new Error(`Python 3.10 or later is needed, with venv. ${found.length ? `Found: ${found.join('; ')}.` : 'There is no python3 on the PATH: on Debian and Ubuntu, apt-get install python3 python3-venv.'}`);
+  throw new Error(
+    `Python 3.10 or later is needed, with venv. ${found.length ? `Found: ${found.join('; ')}.` : 'There is no python3 on the PATH: on Debian and Ubuntu, apt-get install python3 python3-venv.'}`,
+  );
 }
 
 async function isExecutable(path: string): Promise<boolean> {

@@ -9,7 +9,11 @@ export interface Ran {
 }
 
 /** Runs a program to its end, without a shell. An exit code other than 0 is returned; a program that cannot be started throws. */
-export function run(command: string, args: readonly string[], options: SpawnOptions & { readonly input?: string } = {}): Promise<Ran> {
+export function run(
+  command: string,
+  args: readonly string[],
+  options: SpawnOptions & { readonly input?: string } = {},
+): Promise<Ran> {
   const { input, ...spawnOptions } = options;
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { ...spawnOptions, stdio: ['pipe', 'pipe', 'pipe'] });
@@ -18,7 +22,9 @@ export function run(command: string, args: readonly string[], options: SpawnOpti
     child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
     child.stderr.on('data', (chunk: Buffer) => err.push(chunk));
     child.on('error', (cause) => reject(new Error(`cannot run ${command}: ${cause.message}`, { cause })));
-    child.on('close', (code) => resolve({ code: code ?? -1, stdout: Buffer.concat(out).toString(), stderr: Buffer.concat(err).toString() }));
+    child.on('close', (code) =>
+      resolve({ code: code ?? -1, stdout: Buffer.concat(out).toString(), stderr: Buffer.concat(err).toString() }),
+    );
     // A program that ends without reading its input is judged by its exit code, not by the broken pipe.
     child.stdin.on('error', () => undefined);
     child.stdin.end(input);
@@ -26,7 +32,11 @@ export function run(command: string, args: readonly string[], options: SpawnOpti
 }
 
 /** As `run`, for programs that have no expected failure: throws with the command and the end of what it printed. */
-export async function runOrThrow(command: string, args: readonly string[], options: SpawnOptions & { readonly input?: string } = {}): Promise<Ran> {
+export async function runOrThrow(
+  command: string,
+  args: readonly string[],
+  options: SpawnOptions & { readonly input?: string } = {},
+): Promise<Ran> {
   const ran = await run(command, args, options);
   if (ran.code === 0) return ran;
   const said = `${ran.stdout}\n${ran.stderr}`.trim().split('\n').slice(-15).join('\n');

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
+import { Socket } from 'node:net';
 
 /**
  * A server that ends with this process, however this process ends. Between the two stands a shell that reads a pipe of which only
@@ -70,8 +71,8 @@ export function supervise(
   pipe.on('error', () => undefined);
   // A running server does not keep this process alive.
   child.unref();
-  if ('unref' in pipe && typeof pipe.unref === 'function') pipe.unref();
-  const end = async (word?: string): Promise<void> => {
+  if (pipe instanceof Socket) pipe.unref();
+  const end = async (word = ''): Promise<void> => {
     pipe.end(word);
     child.ref();
     await exited;

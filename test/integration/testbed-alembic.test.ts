@@ -6,14 +6,26 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
 
 import { parseTarget } from '../../src/api/target.ts';
-import { alembic, buildbotPython, environments, runAlembic, sql, writeHistory, writeTarget } from '../support/alembic.ts';
+import {
+  alembic,
+  buildbotPython,
+  environments,
+  runAlembic,
+  sql,
+  writeHistory,
+  writeTarget,
+} from '../support/alembic.ts';
 import { run } from '../../scripts/lib/run.ts';
 import { createDatabase, majors, query } from '../support/postgres.ts';
 
 const major = majors.at(-1) ?? 18;
 const revisions = [
   { id: 'a1', up: sql("CREATE TABLE t (at time DEFAULT '10:11:12'::time)"), downgrade: sql('DROP TABLE t') },
-  { id: 'b2', up: "op.add_column('t', sa.Column('name', sa.Text))\nop.execute('INSERT INTO t (name) VALUES (1)')", downgrade: "op.drop_column('t', 'name')" },
+  {
+    id: 'b2',
+    up: "op.add_column('t', sa.Column('name', sa.Text))\nop.execute('INSERT INTO t (name) VALUES (1)')",
+    downgrade: "op.drop_column('t', 'name')",
+  },
 ];
 
 let dir: string;
@@ -50,12 +62,17 @@ test('branches, merges, dependencies and labels are as described', async () => {
   });
   await alembic(project, database.url, 'upgrade', 'left@head');
   await alembic(project, database.url, 'upgrade', 'heads');
-  expect(await query(database.url, 'SELECT version_num FROM own_version ORDER BY 1')).toEqual([{ version_num: 'm' }, { version_num: 'x' }]);
+  expect(await query(database.url, 'SELECT version_num FROM own_version ORDER BY 1')).toEqual([
+    { version_num: 'm' },
+    { version_num: 'x' },
+  ]);
 });
 
 test('a migration that fails is told from one that works', async () => {
   await using database = await createDatabase(major);
-  const project = await writeHistory(join(dir, 'failing'), { revisions: [{ id: 'a1', up: 'raise Exception("as it was told to")' }] });
+  const project = await writeHistory(join(dir, 'failing'), {
+    revisions: [{ id: 'a1', up: 'raise Exception("as it was told to")' }],
+  });
   const { code, stderr } = await runAlembic(project, database.url, ['upgrade', 'head']);
   expect(code).toBe(1);
   expect(stderr).toContain('as it was told to');
@@ -64,11 +81,21 @@ test('a migration that fails is told from one that works', async () => {
 test('a target written for a project and a database is a valid one', async () => {
   await using database = await createDatabase(major, { password: '@:/ %' });
   const project = await writeHistory(join(dir, 'target'), { revisions, env: 'sections' });
-  const path = await writeTarget(dir, { name: 'unicorn', database, project, revision: 'a1', backups: join(dir, 'backups'), admin: true, spec: { policy: { dataLoss: 'Allow' } } });
+  const path = await writeTarget(dir, {
+    name: 'unicorn',
+    database,
+    project,
+    revision: 'a1',
+    backups: join(dir, 'backups'),
+    admin: true,
+    spec: { policy: { dataLoss: 'Allow' } },
+  });
   const document: unknown = parse(await readFile(path, 'utf8'));
   expect(parseTarget(document)).toMatchObject({
     ok: true,
-    target: { spec: { revision: 'a1', alembic: { section: 'unicorn' }, policy: { dataLoss: 'Allow', downgrade: 'Allow' } } },
+    target: {
+      spec: { revision: 'a1', alembic: { section: 'unicorn' }, policy: { dataLoss: 'Allow', downgrade: 'Allow' } },
+    },
   });
   expect(await readFile(join(dir, 'secrets', 'unicorn', 'url'), 'utf8')).toBe(database.url);
   expect(await query(database.url, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);

@@ -1,18 +1,31 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 
-import { contentChecksum, createDatabase, databaseUrl, majors, query, startOwnServer, startReplica } from '../support/postgres.ts';
+import {
+  contentChecksum,
+  createDatabase,
+  databaseUrl,
+  majors,
+  query,
+  startOwnServer,
+  startReplica,
+} from '../support/postgres.ts';
 import type { TestDatabase } from '../support/postgres.ts';
 
 describe.each(majors)('PostgreSQL %i of the test bed', (major) => {
   let database: TestDatabase;
 
   beforeAll(async () => {
-    database = await createDatabase(major, { sql: 'CREATE TABLE t (id int PRIMARY KEY, name text); INSERT INTO t VALUES (1, $$a$$), (2, $$b$$)' });
+    database = await createDatabase(major, {
+      sql: 'CREATE TABLE t (id int PRIMARY KEY, name text); INSERT INTO t VALUES (1, $$a$$), (2, $$b$$)',
+    });
   });
   afterAll(() => database.drop());
 
   test('is of that major version', async () => {
-    const [row] = await query<{ version: number }>(database.url, "SELECT current_setting('server_version_num')::int / 10000 AS version");
+    const [row] = await query<{ version: number }>(
+      database.url,
+      "SELECT current_setting('server_version_num')::int / 10000 AS version",
+    );
     expect(row?.version).toBe(major);
   });
 
@@ -21,11 +34,21 @@ describe.each(majors)('PostgreSQL %i of the test bed', (major) => {
       database.url,
       'SELECT current_user AS user, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, datdba = pg_roles.oid AS owns FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()',
     );
-    expect(row).toEqual({ user: database.owner, rolsuper: false, rolcreaterole: false, rolcreatedb: true, rolreplication: false, rolbypassrls: false, owns: true });
+    expect(row).toEqual({
+      user: database.owner,
+      rolsuper: false,
+      rolcreaterole: false,
+      rolcreatedb: true,
+      rolreplication: false,
+      rolbypassrls: false,
+      owns: true,
+    });
   });
 
   test('asks for a password', async () => {
-    await expect(query(databaseUrl(database.url, { password: 'wrong' }), 'SELECT 1')).rejects.toThrow(/password authentication failed/);
+    await expect(query(databaseUrl(database.url, { password: 'wrong' }), 'SELECT 1')).rejects.toThrow(
+      /password authentication failed/,
+    );
   });
 
   test('takes any name for a database', async () => {
@@ -56,7 +79,11 @@ describe.each(majors)('PostgreSQL %i of the test bed', (major) => {
     await query(gone.url, "BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'left behind'");
     await query(gone.maintenanceUrl, `CREATE DATABASE ${gone.name}_restored`);
     await gone.drop();
-    const left = await query(database.adminUrl, "SELECT datname FROM pg_database WHERE datname LIKE $1 || '%' UNION ALL SELECT rolname FROM pg_roles WHERE rolname = $2", [gone.name, gone.owner]);
+    const left = await query(
+      database.adminUrl,
+      "SELECT datname FROM pg_database WHERE datname LIKE $1 || '%' UNION ALL SELECT rolname FROM pg_roles WHERE rolname = $2",
+      [gone.name, gone.owner],
+    );
     expect(left).toEqual([]);
   });
 
@@ -65,7 +92,7 @@ describe.each(majors)('PostgreSQL %i of the test bed', (major) => {
     try {
       await query(server.superuserUrl, 'CREATE TABLE survives (id int)');
       await server.kill();
-      await expect(query(server.superuserUrl, 'SELECT 1')).rejects.toThrow();
+      await expect(query(server.superuserUrl, 'SELECT 1')).rejects.toThrow('ECONNREFUSED');
       await server.start();
       expect(await query(server.superuserUrl, 'SELECT count(*)::int FROM survives')).toEqual([{ count: 0 }]);
       const replica = await startReplica(server);
@@ -82,5 +109,9 @@ describe.each(majors)('PostgreSQL %i of the test bed', (major) => {
 
 test('the libraries of the program can be imported in a test', async () => {
   const [pg, pino, kubernetes] = await Promise.all([import('pg'), import('pino'), import('@kubernetes/client-node')]);
-  expect([typeof pg.default.Client, typeof pino.pino, typeof kubernetes.KubeConfig]).toEqual(['function', 'function', 'function']);
+  expect([typeof pg.default.Client, typeof pino.pino, typeof kubernetes.KubeConfig]).toEqual([
+    'function',
+    'function',
+    'function',
+  ]);
 });

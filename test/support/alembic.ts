@@ -84,32 +84,34 @@ export async function writeHistory(dir: string, spec: HistorySpec): Promise<Alem
   files[join(scripts, 'env.py')] = env === 'flask' ? await flaskTemplate('env.py') : envPy(env, configure);
   if (spec.envPy !== undefined) files[join(scripts, 'env.py')] = spec.envPy;
 
-  const alembic: Record<string, unknown> = { workingDir: dir, databaseUrl: { env: 'DATABASE_URL' } };
+  const settings: Record<string, unknown> = { workingDir: dir, databaseUrl: { env: 'DATABASE_URL' } };
   switch (env) {
     case 'pyproject':
-      files[join(dir, 'pyproject.toml')] = '[project]\nname = "unicorn"\n\n[tool.alembic]\nscript_location = "%(here)s/migrations"\nprepend_sys_path = ["."]\n';
-      alembic['config'] = 'pyproject.toml';
+      files[join(dir, 'pyproject.toml')] =
+        '[project]\nname = "unicorn"\n\n[tool.alembic]\nscript_location = "%(here)s/migrations"\nprepend_sys_path = ["."]\n';
+      settings['config'] = 'pyproject.toml';
       break;
     case 'sections':
       files[join(dir, 'alembic.ini')] = `[alembic]\nscript_location = another\n\n${ini('unicorn')}`;
-      alembic['section'] = 'unicorn';
+      settings['section'] = 'unicorn';
       break;
     case 'flask':
       // As `flask db init` leaves it: without script_location, which Flask-Migrate sets itself.
       files[join(scripts, 'alembic.ini')] = await flaskTemplate('alembic.ini.mako');
       files[join(dir, 'app.py')] = FLASK_APP(configure);
-      alembic['config'] = 'migrations/alembic.ini';
-      alembic['flaskApp'] = 'app:create_app';
+      settings['config'] = 'migrations/alembic.ini';
+      settings['flaskApp'] = 'app:create_app';
       break;
     case 'context':
       files[join(dir, 'appcontext.py')] = APPCONTEXT;
       files[join(dir, 'alembic.ini')] = ini('alembic');
-      alembic['context'] = 'appcontext:entered';
+      settings['context'] = 'appcontext:entered';
       break;
     default:
       files[join(dir, 'alembic.ini')] = ini('alembic');
   }
-  if (env === 'asyncpg' || env === 'psycopg2') alembic['databaseUrl'] = { env: 'DATABASE_URL', driver: `postgresql+${env}` };
+  if (env === 'asyncpg' || env === 'psycopg2')
+    settings['databaseUrl'] = { env: 'DATABASE_URL', driver: `postgresql+${env}` };
 
   await mkdir(join(scripts, 'versions'), { recursive: true });
   for (const [path, text] of Object.entries(files)) await writeFile(path, text);
@@ -117,7 +119,14 @@ export async function writeHistory(dir: string, spec: HistorySpec): Promise<Alem
     ...(spec.versionTable === undefined ? {} : { versionTable: spec.versionTable }),
     ...(versionTableSchema === undefined ? {} : { versionTableSchema }),
   };
-  return { dir, env, versionsDir: join(scripts, 'versions'), envPyPath: join(scripts, 'env.py'), alembic, database };
+  return {
+    dir,
+    env,
+    versionsDir: join(scripts, 'versions'),
+    envPyPath: join(scripts, 'env.py'),
+    alembic: settings,
+    database,
+  };
 }
 
 /** Runs the real alembic (with Flask-Migrate or the context manager around it where the project needs it), to set a scene. */
@@ -138,7 +147,10 @@ function entryPoint(project: AlembicProject): string[] {
     case 'flask':
       return ['-m', 'flask', '--app', 'app:create_app', 'db'];
     case 'context':
-      return ['-c', 'import sys\nfrom appcontext import entered\nfrom alembic.config import main\nwith entered(): main(argv=sys.argv[1:], prog="alembic")'];
+      return [
+        '-c',
+        'import sys\nfrom appcontext import entered\nfrom alembic.config import main\nwith entered(): main(argv=sys.argv[1:], prog="alembic")',
+      ];
     case 'pyproject':
       return ['-m', 'alembic', '-c', 'pyproject.toml'];
     case 'sections':
@@ -174,7 +186,12 @@ export async function targetDocument(options: TargetOptions): Promise<Record<str
     runtime: { process: {} },
     backup: { storage: { directory: { path: options.backups } } },
   };
-  return { apiVersion: 'migrationtarget.dev/v1alpha1', kind: 'MigrationTarget', metadata: { name }, spec: merge(spec, options.spec ?? {}) };
+  return {
+    apiVersion: 'migrationtarget.dev/v1alpha1',
+    kind: 'MigrationTarget',
+    metadata: { name },
+    spec: merge(spec, options.spec ?? {}),
+  };
 }
 
 /** Writes `DIR/targets/NAME.yaml` and its secret, `DIR/secrets/NAME/url` and `adminUrl`; returns the path of the former. */
@@ -203,7 +220,8 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-const ini = (section: string): string => `[${section}]\nscript_location = %(here)s/migrations\nprepend_sys_path = .\npath_separator = os\n`;
+const ini = (section: string): string =>
+  `[${section}]\nscript_location = %(here)s/migrations\nprepend_sys_path = .\npath_separator = os\n`;
 
 async function flaskTemplate(name: string): Promise<string> {
   const { sitePackages } = await fromTestBed('venv', 'test');

@@ -30,7 +30,7 @@ export async function apiServer(): Promise<ApiServer> {
 /** One of the test's own, to be stopped by it. */
 export async function startApiServer(): Promise<OwnApiServer> {
   const server = await start(await ensureKubeBinaries());
-  return { ...withKubectl(server), stop: server.stop };
+  return { ...withKubectl(server), stop: () => server.stop() };
 }
 
 /** A namespace of one test's own. */
@@ -45,5 +45,11 @@ function withKubectl(server: Omit<ApiServer, 'kubectl'>): ApiServer {
   const { url, kubeconfig, kubectlPath, logFile } = server;
   // No cache of the API's kinds in the home directory: they change from test to test.
   const env = { PATH: process.env['PATH'], HOME: '/nonexistent', KUBECONFIG: kubeconfig };
-  return { url, kubeconfig, kubectlPath, logFile, kubectl: (args, options = {}) => run(kubectlPath, args, { env, ...options }) };
+  return {
+    url,
+    kubeconfig,
+    kubectlPath,
+    logFile,
+    kubectl: (args, options = {}) => run(kubectlPath, args, { env, ...options }),
+  };
 }

@@ -1,6 +1,16 @@
 /** The `env.py` files of real projects, in the shapes that they come in. Each takes its URL from `DATABASE_URL`, whatever the scheme. */
 
-export const environments = ['psycopg', 'psycopg2', 'asyncpg', 'flask', 'pyproject', 'sections', 'versionTableSchema', 'noisy', 'context'] as const;
+export const environments = [
+  'psycopg',
+  'psycopg2',
+  'asyncpg',
+  'flask',
+  'pyproject',
+  'sections',
+  'versionTableSchema',
+  'noisy',
+  'context',
+] as const;
 export type Environment = (typeof environments)[number];
 
 /** `configure`: further arguments of `context.configure`, as Python. */

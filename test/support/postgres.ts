@@ -66,14 +66,28 @@ export async function createDatabase(major: Major, options: DatabaseOptions = {}
   const owner = `owner_${id}`;
   const name = options.name ?? `db_${id}`;
   const password = options.password ?? `secret-${id}`;
-  await query(server.adminUrl, `CREATE ROLE ${owner} LOGIN PASSWORD ${pg.escapeLiteral(password)} ${options.createdb === false ? '' : 'CREATEDB'}`);
+  await query(
+    server.adminUrl,
+    `CREATE ROLE ${owner} LOGIN PASSWORD ${pg.escapeLiteral(password)} ${options.createdb === false ? '' : 'CREATEDB'}`,
+  );
   await query(server.adminUrl, `CREATE DATABASE ${pg.escapeIdentifier(name)} OWNER ${owner} TEMPLATE template0`);
   const adminUrl = databaseUrl(server.adminUrl, { database: name });
-  if (options.publicOwner === 'admin') await query(adminUrl, `ALTER SCHEMA public OWNER TO postgres; GRANT ALL ON SCHEMA public TO ${owner}`);
+  if (options.publicOwner === 'admin')
+    await query(adminUrl, `ALTER SCHEMA public OWNER TO postgres; GRANT ALL ON SCHEMA public TO ${owner}`);
   const url = databaseUrl(adminUrl, { user: owner, password });
   if (options.sql !== undefined) await query(url, options.sql);
   const drop = () => dropDatabases(server, owner, name);
-  return { server, name, owner, password, url, adminUrl, maintenanceUrl: databaseUrl(url, { database: 'postgres' }), drop, [Symbol.asyncDispose]: drop };
+  return {
+    server,
+    name,
+    owner,
+    password,
+    url,
+    adminUrl,
+    maintenanceUrl: databaseUrl(url, { database: 'postgres' }),
+    drop,
+    [Symbol.asyncDispose]: drop,
+  };
 }
 
 async function dropDatabases(server: TestServer, owner: string, name: string): Promise<void> {
@@ -86,10 +100,16 @@ async function dropDatabases(server: TestServer, owner: string, name: string): P
     const inside = databaseUrl(server.adminUrl, { database: datname });
     await query(server.adminUrl, `ALTER DATABASE ${pg.escapeIdentifier(datname)} ALLOW_CONNECTIONS true`);
     // Neither ends by `FORCE`.
-    for (const { gid } of await query<{ gid: string }>(inside, 'SELECT gid FROM pg_prepared_xacts WHERE database = current_database()')) {
+    for (const { gid } of await query<{ gid: string }>(
+      inside,
+      'SELECT gid FROM pg_prepared_xacts WHERE database = current_database()',
+    )) {
       await query(inside, `ROLLBACK PREPARED ${pg.escapeLiteral(gid)}`);
     }
-    await query(inside, 'SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()');
+    await query(
+      inside,
+      'SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()',
+    );
     await query(server.adminUrl, `DROP DATABASE ${pg.escapeIdentifier(datname)} WITH (FORCE)`);
   }
   if (await exists(server, owner)) await query(server.adminUrl, `DROP OWNED BY ${owner}; DROP ROLE ${owner}`);
@@ -100,7 +120,10 @@ async function exists(server: TestServer, role: string): Promise<boolean> {
 }
 
 /** A server of the test's own, with `settings` as in postgresql.conf. The test stops it. */
-export async function startOwnServer(major: Major, settings: Readonly<Record<string, string | number>> = {}): Promise<PostgresServer> {
+export async function startOwnServer(
+  major: Major,
+  settings: Readonly<Record<string, string | number>> = {},
+): Promise<PostgresServer> {
   const { binDir } = await testServer(major);
   return startPostgres({ major, binDir, settings: { fsync: 'off', ...settings } });
 }
@@ -116,12 +139,18 @@ export async function startReplica(primary: PostgresServer): Promise<PostgresSer
 }
 
 /** Runs one statement (or several, without parameters) on a connection of its own. Rows as objects, by `pg`'s types. */
-export async function query<Row = Record<string, unknown>>(url: string, sql: string, params?: readonly unknown[]): Promise<Row[]> {
+export async function query<Row = Record<string, unknown>>(
+  url: string,
+  sql: string,
+  params?: readonly unknown[],
+): Promise<Row[]> {
   const client = new pg.Client(clientConfig(url));
   await client.connect();
   try {
     const result = await client.query(sql, params ? [...params] : undefined);
-    return (Array.isArray(result) ? result.at(-1).rows : result.rows) as Row[];
+    // Of several statements `pg` gives an array of results, which its types don't say.
+    const results: readonly pg.QueryResult[] = Array.isArray(result) ? result : [result];
+    return (results.at(-1)?.rows ?? []) as Row[];
   } finally {
     await client.end();
   }
@@ -141,7 +170,10 @@ function clientConfig(url: string): pg.ClientConfig {
 }
 
 /** The same URL with another database, user or password. */
-export function databaseUrl(url: string, change: { readonly database?: string; readonly user?: string; readonly password?: string }): string {
+export function databaseUrl(
+  url: string,
+  change: { readonly database?: string; readonly user?: string; readonly password?: string },
+): string {
   const changed = new URL(url);
   if (change.database !== undefined) changed.pathname = `/${encodeURIComponent(change.database)}`;
   if (change.user !== undefined) changed.username = encodeURIComponent(change.user);
@@ -158,14 +190,18 @@ export async function contentChecksum(url: string): Promise<string> {
   const client = new pg.Client(clientConfig(url));
   await client.connect();
   try {
-    await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET search_path = pg_catalog; SET row_security = off; SET timezone = 'UTC'");
+    await client.query(
+      "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET search_path = pg_catalog; SET row_security = off; SET timezone = 'UTC'",
+    );
     const hash = (text: string) => `sum(('x' || substr(md5(${text}), 1, 16))::bit(64)::bigint::numeric)`;
     const tables = await client.query<{ name: string }>(`
       SELECT format('%I.%I', nspname, relname) AS name FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
       WHERE relkind IN ('r', 'm') AND nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1`);
     const lines: string[] = [];
     for (const { name } of tables.rows) {
-      const { rows } = await client.query<{ line: string }>(`SELECT count(*) || ' rows ' || coalesce(${hash('t::text')}, 0) AS line FROM ONLY ${name} t`);
+      const { rows } = await client.query<{ line: string }>(
+        `SELECT count(*) || ' rows ' || coalesce(${hash('t::text')}, 0) AS line FROM ONLY ${name} t`,
+      );
       lines.push(`${name}: ${rows[0]?.line}`);
     }
     const objects = await client.query<{ line: string }>(`
@@ -182,7 +218,8 @@ function chosenMajors(): readonly Major[] {
   const chosen = process.env['MIGRATION_TARGET_TEST_MAJORS'];
   if (!chosen) return all;
   const numbers = chosen.split(',').map(Number);
-  const majors = all.filter((major) => numbers.includes(major));
-  if (majors.length !== numbers.length) throw new Error(`MIGRATION_TARGET_TEST_MAJORS is '${chosen}': give some of ${all.join(',')}`);
-  return majors;
+  const found = all.filter((major) => numbers.includes(major));
+  if (found.length !== numbers.length)
+    throw new Error(`MIGRATION_TARGET_TEST_MAJORS is '${chosen}': give some of ${all.join(',')}`);
+  return found;
 }

@@ -11,10 +11,13 @@ export default class SummaryReporter {
     this.#skipped = results.numPendingTests + results.numTodoTests;
     // A file that cannot be loaded has no tests that could fail.
     const failed = results.numFailedTests + results.numRuntimeErrorTestSuites;
-    console.log(`${results.numPassedTests} passed, ${failed} failed${this.#skipped ? `, ${this.#skipped} skipped` : ''}`);
+    const line = `${results.numPassedTests} passed, ${failed} failed${this.#skipped ? `, ${this.#skipped} skipped` : ''}`;
+    // Jest's own summary comes after those of the reporters that are named.
+    process.on('exit', () => console.log(line));
   }
 
   getLastError() {
-    if (process.env.CI && this.#skipped && !this.#filtered) return new Error(`${this.#skipped} tests were skipped, which CI allows of none`);
+    if (process.env.CI && this.#skipped && !this.#filtered)
+      return new Error(`${this.#skipped} tests were skipped, which CI allows of none`);
   }
 }

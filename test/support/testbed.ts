@@ -51,11 +51,21 @@ class Lazily<Key, Value> {
 }
 
 const venvs = new Lazily((name: string) =>
-  ensureVenv({ name, requirements: join(import.meta.dirname, '../../scripts/requirements', `${name}.txt`), onProgress: progress }),
+  ensureVenv({
+    name,
+    requirements: join(import.meta.dirname, '../../scripts/requirements', `${name}.txt`),
+    onProgress: progress,
+  }),
 );
 const postgresServers = new Lazily(async (major: Major) => {
   const binDir = await postgresBinaries(major, await venvs.get('test'), progress);
-  const settings = { fsync: 'off', full_page_writes: 'off', wal_level: 'logical', max_prepared_transactions: 5, max_connections: 200 };
+  const settings = {
+    fsync: 'off',
+    full_page_writes: 'off',
+    wal_level: 'logical',
+    max_prepared_transactions: 5,
+    max_connections: 200,
+  };
   return startPostgres({ major, binDir, settings });
 });
 const apiServers = new Lazily(async (_name: 'shared') => startApiServer(await ensureKubeBinaries(progress)));
@@ -121,11 +131,15 @@ function give(kind: string | undefined, name: string): Promise<unknown> {
 type Data<T> = { readonly [Name in keyof T as T[Name] extends (...args: never[]) => unknown ? never : Name]: T[Name] };
 
 /** Asks the test bed of this run, from a test. */
-export async function fromTestBed<Kind extends keyof TestBed>(kind: Kind, name: Parameters<TestBed[Kind]>[0]): Promise<Data<Awaited<ReturnType<TestBed[Kind]>>>> {
+export async function fromTestBed<Kind extends keyof TestBed>(
+  kind: Kind,
+  name: Parameters<TestBed[Kind]>[0],
+): Promise<Data<Awaited<ReturnType<TestBed[Kind]>>>> {
   const address = process.env['MIGRATION_TARGET_TESTBED'];
-  if (!address) throw new Error('no test bed: only the projects integration, faults and e2e of jest.config.js have one');
+  if (!address)
+    throw new Error('no test bed: only the projects integration, faults and e2e of jest.config.js have one');
   const response = await fetch(`${address}/${kind}/${encodeURIComponent(name)}`);
-  const body = (await response.json()) as Data<Awaited<ReturnType<TestBed[Kind]>>>;
+  const body: unknown = await response.json();
   if (!response.ok) throw new Error(`test bed: ${String(body)}`);
-  return body;
+  return body as Data<Awaited<ReturnType<TestBed[Kind]>>>;
 }
