@@ -23,6 +23,8 @@ export interface PlanInput {
   readonly desired: readonly string[];
   readonly policy: Policy;
   readonly state: DatabaseState;
+  /** `schema.table` of the declared version table. */
+  readonly versionTable: string;
   readonly graph: RevisionGraph;
   /** The catalogue, newest first. */
   readonly backups: readonly BackupManifest[];
@@ -205,8 +207,8 @@ function restore(input: RestoreInput, backup: BackupManifest, because: string, s
   if (forbidden !== null) {
     return refuse(input, forbidden.reason, `Backup ${backup.id} would have to be restored (${because}): ${forbidden.because}.`);
   }
-  const blocker = input.state.blockers.find(({ blocks }) => blocks === 'restore' || blocks === 'change');
-  if (blocker !== undefined) return refuse(input, blocker.reason, blocker.message);
+  const blocker = input.state.blockers.find(({ blocks }) => blocks === 'change') ?? restoreBlocker(input);
+  if (blocker !== null) return refuse(input, blocker.reason, blocker.message);
   const current = input.state.versionTable.kind === 'present' ? input.state.versionTable.revisions : null;
   const plan = { kind: 'restore', current, desired: backup.revisions ?? [], backup: backup.id, takenAt: backup.finishedAt, because } as const;
   return { ...plan, digest: digest(input, scripts, { ...plan, because: '' }) } satisfies RestorePlan;
@@ -253,8 +255,8 @@ function permittedFallback(input: PlanInput): PermittedFallback {
   if (choice.kind === 'none') return { kind: 'none', because: noBackupBecause(input) };
   const forbidden = restoreForbidden(input);
   if (forbidden !== null) return { kind: 'forbidden', ...forbidden };
-  const blocker = input.state.blockers.find(({ blocks }) => blocks === 'restore');
-  if (blocker !== undefined) return { kind: 'forbidden', reason: blocker.reason, because: blocker.message };
+  const blocker = restoreBlocker(input);
+  if (blocker !== null) return { kind: 'forbidden', reason: blocker.reason, because: blocker.message.replace(/\.$/, '') };
   return { kind: 'backup', manifest: choice.backup };
 }
 
@@ -270,6 +272,18 @@ function restoreForbidden(input: RestoreInput): { readonly reason: Reason; reado
     };
   }
   return null;
+}
+
+/** What makes a swap impossible, or would rewind somebody else's history with this one. */
+function restoreBlocker({ state, name, versionTable }: RestoreInput): { readonly reason: Reason; readonly message: string } | null {
+  const others = state.versionTables.filter((table) => table !== versionTable);
+  if (others.length > 0) {
+    return {
+      reason: 'TargetConflict',
+      message: `Database ${state.identity.name} holds another history too (${others.join(', ')}), which a restore would rewind with this one. Give each a database of its own, or restore by hand: migration-target backups ${name}.`,
+    };
+  }
+  return state.blockers.find(({ blocks }) => blocks === 'restore') ?? null;
 }
 
 const noBackupBecause = (input: PlanInput): string => `there is no verified backup at ${formatHeads(input.desired)}`;

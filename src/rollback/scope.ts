@@ -1,7 +1,8 @@
 /** What every step of one operation works with. */
 import { seconds, type MigrationTarget, type TargetKey, type TargetStatus } from '../api/target.ts';
+import { claim } from './claim.ts';
 import { retry } from './errors.ts';
-import type { BackupManifest, Operation, OperationStep, OwnDatabase } from './model.ts';
+import type { BackupManifest, DatabaseIdentity, Operation, OperationStep, OwnDatabase } from './model.ts';
 import type { AlembicSession, AlembicSettings, BackupStore, LiveDatabase, Lock, Ports, Progress } from './ports.ts';
 import { requestedAt, type Asked, type Visit } from './visit.ts';
 
@@ -14,6 +15,8 @@ export interface Scope extends AsyncDisposable {
   readonly requestedAt: string | null;
   /** Databases that earlier restores put aside. */
   readonly keptAside: TargetStatus['keptAside'];
+  /** That this target answers for this database, for its status. */
+  readonly claimed: (identity: DatabaseIdentity) => TargetStatus['database'];
   readonly ports: Ports;
   readonly database: LiveDatabase;
   readonly lock: Lock;
@@ -42,6 +45,7 @@ export function createScope(
     operationId: parts.id,
     requestedAt: requestedAt(target),
     keptAside: visit.status.keptAside,
+    claimed: (identity) => claim(visit, identity, ports.clock.now()),
     ports,
     database: parts.database,
     lock: parts.lock,

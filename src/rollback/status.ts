@@ -37,6 +37,7 @@ export function concludedStatus(
     readonly backups?: readonly BackupManifest[];
     readonly entry?: HistoryEntry;
     readonly keptAside?: readonly AsideDatabase[];
+    readonly database?: TargetStatus['database'];
     /** Whether this ends what the generation, or the request, asked for. */
     readonly answers: boolean;
     readonly journal: Operation | null;
@@ -52,6 +53,7 @@ export function concludedStatus(
     currentRevisions: current,
     currentRevision: current === null ? null : formatRevisions(current).replaceAll(', ', ','),
     desiredRevisions: declaredRevisions(target.spec),
+    database: facts.database === undefined ? status.database : facts.database,
     operation: facts.journal,
     handled: facts.answers && (isReady || outcome.kind === 'stalled') ? { generation, requestedAt: requestedAt(target) } : status.handled,
     reached:

@@ -1,9 +1,10 @@
 /** What every visit ends with: where the database is now, the catalogue, and what has had its time cleared away. */
-import { seconds } from '../api/target.ts';
+import { seconds, type TargetStatus } from '../api/target.ts';
 import { asFailure } from './errors.ts';
 import type { AsideDatabase, BackupManifest, DatabaseState, Operation } from './model.ts';
 import type { BackupStore, LiveDatabase } from './ports.ts';
 import { expired } from './retention.ts';
+import { claim } from './claim.ts';
 import type { Visit } from './visit.ts';
 
 /** For the status. */
@@ -12,6 +13,7 @@ export interface Seen {
   /** Newest first; undefined: the catalogue could not be read. */
   readonly backups?: readonly BackupManifest[];
   readonly keptAside: readonly AsideDatabase[];
+  readonly database: TargetStatus['database'];
 }
 
 /**
@@ -27,21 +29,22 @@ export async function tidy(
   const { database, store } = held;
   const now = visit.ports.clock.now();
   const current = state.versionTable.kind === 'present' ? state.versionTable.revisions : null;
+  const claimed = claim(visit, state.identity, now);
   const kept = [...visit.status.keptAside, ...(ended.aside === null ? [] : [ended.aside])];
   try {
     const { backups } = await store.list();
     const old = expiredBackups(visit, backups, now, ended.operation);
     const due = kept.filter((aside) => Date.parse(aside.keptUntil) <= now.getTime() && aside.systemIdentifier === state.identity.systemIdentifier);
-    if (old.length + due.length === 0) return { current, backups, keptAside: kept };
+    if (old.length + due.length === 0) return { current, database: claimed, backups, keptAside: kept };
 
     await using lock = held.isLocked ? null : await database.lock();
-    if (lock === null && !held.isLocked) return { current, backups, keptAside: kept };
+    if (lock === null && !held.isLocked) return { current, database: claimed, backups, keptAside: kept };
     for (const { id } of old) await store.remove(id);
     for (const aside of due) await database.dropDatabase(aside);
-    return { current, backups: backups.filter((backup) => !old.includes(backup)), keptAside: kept.filter((aside) => !due.includes(aside)) };
+    return { current, database: claimed, backups: backups.filter((backup) => !old.includes(backup)), keptAside: kept.filter((aside) => !due.includes(aside)) };
   } catch (thrown) {
     visit.ports.observe(visit.key, ended.operation?.id ?? '', { kind: 'note', level: 'warn', message: `Old backups could not be cleared away: ${asFailure(thrown).message}` });
-    return { current, keptAside: kept };
+    return { current, database: claimed, keptAside: kept };
   }
 }
 

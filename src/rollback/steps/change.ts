@@ -18,7 +18,8 @@ export async function change(scope: Scope, operation: Operation): Promise<Operat
     case 'arrived':
       return { ...operation, step: 'verify' };
     case 'between':
-      return giveUp(operation, { reason: failureReason(plan), passing: false, message: `The ${plan.kind} was cut off half-way: ${place.found}.` });
+      // Cut off is not refuted: back to the origin, never on to an older backup.
+      return giveUp(operation, { reason: failureReason(plan), passing: true, message: `The ${plan.kind} was cut off half-way: ${place.found}.` });
     case 'written':
       // Somebody wrote after the backup's snapshot: it is no longer a backup of this very state.
       return operation.attempts >= maxAttempts

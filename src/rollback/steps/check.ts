@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 
-import { seconds } from '../../api/target.ts';
+import { keyText, seconds } from '../../api/target.ts';
 import { unsupportedFields } from '../../api/unsupported.ts';
 import type { Outcome } from '../../api/conditions.ts';
+import { findRival, versionTableOf } from '../claim.ts';
 import { asFailure, retry, stalled } from '../errors.ts';
 import type { DatabaseState, Operation, Trigger } from '../model.ts';
 import type { BackupStore, LiveDatabase, Lock } from '../ports.ts';
@@ -37,6 +38,7 @@ export async function check(visit: Visit): Promise<Checked> {
   let lock: Lock | null = null;
   try {
     const seen = await database.read();
+    await refuseConflict(visit, seen);
     const store = await openStore(visit);
     const found = await settleWith(visit, store, seen);
     if (found.kind === 'settled' && visit.journal === null) {
@@ -52,6 +54,7 @@ export async function check(visit: Visit): Promise<Checked> {
     const scope = createScope(visit, { id, database, lock, store });
     const resume = await resumable(visit, scope);
     const state = await database.read();
+    await refuseConflict(visit, state);
     const due = await settleWith(visit, store, state);
     if (resume === null && due.kind === 'settled') {
       const tidied = await tidy(visit, { database, store, isLocked: true }, state, { aside: null, operation: null });
@@ -71,6 +74,19 @@ export async function check(visit: Visit): Promise<Checked> {
     await database[Symbol.asyncDispose]();
     throw thrown;
   }
+}
+
+/** Asked where something is declared anew, or was in conflict: a target that settled keeps its database. */
+async function refuseConflict(visit: Visit, { identity }: DatabaseState): Promise<void> {
+  const { status } = visit;
+  const wasRefused = status.conditions.some(({ type, status: value, reason }) => type === 'Stalled' && value === 'True' && reason === 'TargetConflict');
+  if (!isNewlyAskedFor(visit) && !wasRefused) return;
+  const rival = findRival(visit, identity, await visit.ports.home.list());
+  if (rival === null) return;
+  throw stalled(
+    'TargetConflict',
+    `Target ${keyText(rival)} already answers for database ${identity.name} and its version table ${versionTableOf(visit.target)}; two would fight. Delete one of them: nothing happens to the database.`,
+  );
 }
 
 /** What the declaration alone forbids; no connection is made. */

@@ -12,7 +12,7 @@ export type Planned = Operation | Extract<Checked, { readonly kind: 'settled' }>
 export async function plan(scope: Scope, checked: Extract<Checked, { readonly kind: 'due' }>): Promise<Planned> {
   const planned = await makePlan(scope, checked);
   const { state, trigger } = checked;
-  const seen = { current: revisionsOf(state.versionTable), keptAside: scope.keptAside };
+  const seen = { current: revisionsOf(state.versionTable), keptAside: scope.keptAside, database: scope.claimed(state.identity) };
   switch (planned.kind) {
     case 'nothing':
       return {
@@ -67,6 +67,7 @@ async function makePlan(scope: Scope, { state, restoreFrom, trigger }: Extract<C
     desired: declaredRevisions(target.spec),
     policy: target.spec.policy,
     state,
+    versionTable: `${target.spec.database.versionTableSchema}.${target.spec.database.versionTable}`,
     backups,
   };
   if (asked.kind === 'restore') return decideRestore(input, { backup: asked.backup, because: 'it was asked for' });
