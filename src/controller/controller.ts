@@ -149,19 +149,27 @@ export function createController(options: ControllerOptions): Controller {
         return await attempt();
       } catch (problem) {
         options.onError(problem, null);
-        await Promise.race([stopped, wait(backoffMs(backoff, failures, random()))]);
+        await wait(backoffMs(backoff, failures, random()));
       }
     }
   }
 
-  const wait = (ms: number): Promise<void> => new Promise((resolve) => void timers.after(ms, resolve));
+  /** Leaves no timer behind when the controller stops: one would keep the process from ending. */
+  async function wait(ms: number): Promise<void> {
+    let cancel = (): void => {};
+    const passed = new Promise<void>((resolve) => {
+      cancel = timers.after(ms, resolve);
+    });
+    await Promise.race([passed, stopped]);
+    cancel();
+  }
 
   async function keepSynced(): Promise<void> {
     const onProblem = (problem: Error): void => options.onError(problem, null);
     await Promise.all([insist(() => options.watch(enqueue, onProblem, stop.signal)), insist(relist)]);
     synced = true;
     while (!stop.signal.aborted) {
-      await Promise.race([stopped, wait(relistSeconds * 1000)]);
+      await wait(relistSeconds * 1000);
       await insist(relist);
     }
   }

@@ -234,6 +234,7 @@ describe('the controller', () => {
     await it.time.advance(minute);
     expect(await it.over).toEqual({ unfinished: [] });
     expect(it.names()).toEqual(['a']);
+    expect(it.time.pending).toBe(0);
   });
 
   test('does not wait for ever: it names what did not end in time', async () => {
