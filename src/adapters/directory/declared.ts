@@ -96,16 +96,16 @@ function byKey(read: readonly ReadFile[]): ReadonlyMap<string, Declared> {
   for (const [text, ones] of named) {
     const [first, ...others] = ones;
     if (first?.key == null) continue;
-    declared.set(text, others.length === 0 ? one(first.key, first) : twins(first.key, ones));
+    declared.set(text, others.length === 0 ? soleFile(first.key, first) : twins(first.key, ones));
   }
   for (const nameless of read.filter((one) => one.key === null)) {
     const key = keyOfFile(nameless.file, (candidate) => !declared.has(keyText(candidate)));
-    declared.set(keyText(key), one(key, nameless));
+    declared.set(keyText(key), soleFile(key, nameless));
   }
   return declared;
 }
 
-function one(key: TargetKey, { file, content, problem, digest }: ReadFile): Declared {
+function soleFile(key: TargetKey, { file, content, problem, digest }: ReadFile): Declared {
   return { key, files: [file], content, problem: problem === null ? null : `${file} ${problem}`, digest };
 }
 

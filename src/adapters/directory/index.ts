@@ -1,0 +1,1 @@
+export { createDirectoryHome, type DirectoryHomeOptions } from './home.ts';
