@@ -7,23 +7,29 @@ import { Failure, stalled } from '../../rollback/errors.ts';
 import type { BackupManifest, SchemaFacts } from '../../rollback/model.ts';
 import type { BackupDraft, BackupStore, BrokenBackup } from '../../rollback/ports.ts';
 import { isBackupIdOf, newBackupId } from './backup-id.ts';
-import { errorCode, freeBytesAt, onStorage, storageFailure } from './failures.ts';
-import { fingerprint, listTree, mapLimited, readBounded, syncDirectory, temporaryName, writeDurably } from './files.ts';
+import { errorCode } from './errors.ts';
+import { freeBytesAt, onStorage, storageFailure } from './failures.ts';
+import {
+  ensureDirectory,
+  fingerprint,
+  listTree,
+  mapLimited,
+  readBounded,
+  syncDirectory,
+  temporaryName,
+  writeDurably,
+} from './files.ts';
 import { BackupProblem, formatManifest, longestManifest, parseManifest } from './manifest.ts';
 import { readReachedSchema, writeReachedSchema } from './reached-schemas.ts';
 import { readRestoreRecord, restoreRecordName, writeRestoreRecord } from './restore-records.ts';
 import { longestSchema, packSchema, unpackSchema } from './schema-file.ts';
 
 const manifestName = 'manifest.json';
-/** Which operation a draft belongs to; gone once the draft is a backup. */
-const ownerName = 'operation';
 const schemaName = /^schema-[0-9a-f]{16}\.json\.gz$/;
-const temporaryFolder = /^\.(?<id>.+)\.(?:(?<draft>partial)|[0-9a-f]{8}\.removing)$/;
+/** A draft carries the mark of its operation in its name, so that there is no moment without an owner. */
+const temporaryFolder = /^\.(?<id>.+)\.(?<mark>[0-9a-f]{8})\.(?<kind>partial|removing)$/;
 /** Files read at a time: enough to keep a disk busy, few enough for a small machine. */
 const parallel = 4;
-/** An empty draft this old has no process that is about to write into it. */
-const abandonedMs = 60_000;
-
 type Database = { readonly systemIdentifier: string; readonly name: string };
 
 /**
@@ -41,7 +47,7 @@ export class DirectoryStore implements BackupStore {
 
   async list(): Promise<{ backups: BackupManifest[]; broken: BrokenBackup[] }> {
     const names = await onStorage(this.#root, async () => {
-      await this.#createRoot();
+      await ensureDirectory(this.#root);
       return readdir(this.#root);
     });
     const mine = names.filter((name) => isBackupIdOf(this.#target, name));
@@ -60,20 +66,19 @@ export class DirectoryStore implements BackupStore {
 
   async begin(id: string, operationId: string): Promise<BackupDraft> {
     this.#assertId(id);
-    const partial = join(this.#root, `.${id}.partial`);
+    const name = `.${id}.${markOf(operationId)}.partial`;
+    const partial = join(this.#root, name);
     await onStorage(this.#root, async () => {
-      await this.#createRoot();
+      await ensureDirectory(this.#root);
       if (await exists(this.#folder(id))) throw taken(id);
       await mkdir(partial, { mode: 0o700 }).catch((error: unknown) => {
         throw errorCode(error) === 'EEXIST' ? taken(id) : error;
       });
-      await writeDurably(join(partial, ownerName), operationId);
-      await syncDirectory(this.#root);
     });
     return {
       dumpDirectory: join(partial, 'dump'),
       commit: (manifest, schema) => this.#commit(id, partial, manifest, schema),
-      discard: () => onStorage(this.#root, () => this.#delete(`.${id}.partial`, id)),
+      discard: () => onStorage(this.#root, () => this.#delete(name, id)),
     };
   }
 
@@ -131,20 +136,18 @@ export class DirectoryStore implements BackupStore {
 
   async removeLeftovers(operationId: string): Promise<void> {
     await onStorage(this.#root, async () => {
-      await this.#createRoot();
+      await ensureDirectory(this.#root);
       for (const name of await readdir(this.#root)) {
-        const groups = temporaryFolder.exec(name)?.groups;
-        const id = groups?.['id'];
+        const { id, mark, kind } = temporaryFolder.exec(name)?.groups ?? {};
         if (id === undefined || !isBackupIdOf(this.#target, id)) continue;
-        const leftover = groups?.['draft'] === undefined || (await this.#isLeftover(name, operationId));
-        if (leftover) await this.#delete(name, id);
+        // What was being removed may go, whoever began it.
+        if (kind === 'removing' || mark === markOf(operationId)) await this.#delete(name, id);
       }
     });
   }
 
   async recordSchema(database: Database, revisions: readonly string[], facts: SchemaFacts): Promise<void> {
     await onStorage(this.#root, async () => {
-      await this.#createRoot();
       await writeReachedSchema(this.#root, { target: this.#target, database, revisions }, facts);
     });
   }
@@ -193,10 +196,6 @@ export class DirectoryStore implements BackupStore {
       `The backup folder ${this.#root} has no backup ${id}. ` +
         `See those that there are: migration-target backups ${this.#target.name}`,
     );
-  }
-
-  async #createRoot(): Promise<void> {
-    await mkdir(this.#root, { recursive: true, mode: 0o700 });
   }
 
   /** One entry of the catalogue; null where it went away meanwhile. Throws nothing. */
@@ -277,24 +276,24 @@ export class DirectoryStore implements BackupStore {
     schema: SchemaFacts | null,
   ): Promise<BackupManifest> {
     if (manifest.id !== id) throw new Error(`the draft of ${id} can't be committed as ${manifest.id}`);
-    let need = 0;
     try {
       const dump = await this.#seal(partial);
-      const schemaFile = schema === null ? [] : [await writeSchema(partial, schema)];
-      const files = [...dump, ...schemaFile];
-      const sizeBytes = sizeOf(files);
-      need = sizeBytes;
-      const whole: BackupManifest = { ...manifest, files, sizeBytes };
+      const files = schema === null ? dump : [...dump, await writeSchema(partial, schema)];
+      const whole: BackupManifest = { ...manifest, files, sizeBytes: sizeOf(files) };
       await writeManifest(partial, whole);
-      await rm(join(partial, ownerName), { force: true });
-      if (await exists(this.#folder(id))) throw taken(id);
-      await rename(partial, this.#folder(id));
+      await rename(partial, this.#folder(id)).catch((error: unknown) => {
+        throw ['EEXIST', 'ENOTEMPTY'].includes(errorCode(error) ?? '') ? taken(id) : error;
+      });
       await syncDirectory(this.#root);
       return whole;
     } catch (error) {
       if (error instanceof BackupProblem)
-        throw stalled('BackupFailed', `The backup ${id} is not whole: ${error.message}`, error);
-      throw await storageFailure(error, this.#root, need === 0 ? null : need);
+        throw stalled(
+          'BackupFailed',
+          `The backup ${id} is not whole: ${error.message}. See: migration-target doctor ${this.#target.name}`,
+          error,
+        );
+      throw await storageFailure(error, this.#root);
     }
   }
 
@@ -328,17 +327,6 @@ export class DirectoryStore implements BackupStore {
       await syncDirectory(this.#root);
     }
     await rm(join(this.#root, doomed), { recursive: true, force: true });
-  }
-
-  async #isLeftover(name: string, operationId: string): Promise<boolean> {
-    const folder = join(this.#root, name);
-    const owner = await textOrNull(join(folder, ownerName));
-    if (owner !== null) return owner === operationId;
-    const manifest = await textOrNull(join(folder, manifestName));
-    if (manifest !== null) return parseManifest(manifest).operation === operationId;
-    // Killed between the folder and the owner's file: nothing is in it, and nobody knows of it.
-    const empty = (await readdir(folder)).length === 0;
-    return empty && Date.now() - (await lstat(folder)).mtimeMs > abandonedMs;
   }
 }
 
@@ -382,15 +370,6 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
-async function textOrNull(path: string): Promise<string | null> {
-  try {
-    return (await readBounded(path, longestManifest)).toString('utf8');
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return null;
-    throw error;
-  }
-}
-
 function problemOf(error: unknown): string {
   if (error instanceof BackupProblem) return error.message;
   switch (errorCode(error)) {
@@ -402,6 +381,8 @@ function problemOf(error: unknown): string {
       return isNativeError(error) ? error.message : String(error);
   }
 }
+
+const markOf = (operationId: string): string => createHash('sha256').update(operationId).digest('hex').slice(0, 8);
 
 const taken = (id: string): Failure =>
   stalled(

@@ -2,12 +2,8 @@ import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isNativeError } from 'node:util/types';
 import { Failure, retry } from '../../rollback/errors.ts';
-
-/** The code of an operating system's error (`ENOSPC`…), or null for any other. */
-export function errorCode(error: unknown): string | null {
-  if (!isNativeError(error) || !('syscall' in error) || !('code' in error)) return null;
-  return typeof error.code === 'string' ? error.code : null;
-}
+import { errorCode } from './errors.ts';
+import { NotWritten } from './files.ts';
 
 /** Free bytes for us on the disk of `path` or of its nearest parent that exists; null: can't be known. */
 export async function freeBytesAt(path: string): Promise<number | null> {
@@ -20,11 +16,10 @@ export async function freeBytesAt(path: string): Promise<number | null> {
   }
 }
 
-/**
- * What the operating system said about the storage, as `StorageUnavailable`; other errors are returned as they are.
- * `need`: bytes that were to be written, where known.
- */
-export async function storageFailure(error: unknown, root: string, need: number | null = null): Promise<unknown> {
+/** What the operating system said about the storage, as `StorageUnavailable`; other errors are returned as they are. */
+export async function storageFailure(thrown: unknown, root: string): Promise<unknown> {
+  const error = thrown instanceof NotWritten ? thrown.cause : thrown;
+  const need = thrown instanceof NotWritten ? thrown.bytes : null;
   const code = errorCode(error);
   if (error instanceof Failure || code === null) return error;
   const detail = isNativeError(error) ? error.message : code;
@@ -40,7 +35,7 @@ export async function storageFailure(error: unknown, root: string, need: number 
       const free = await freeBytesAt(root);
       const needed = need === null ? 'an unknown number of bytes' : `${need} bytes`;
       return say(
-        `is full: ${needed} needed, ${free === null ? 'an unknown number' : free} free`,
+        `is full: ${needed} needed, ${free ?? 'an unknown number'} free`,
         'Make room there, or declare another folder in spec.backup.storage.directory.path',
       );
     }

@@ -1,8 +1,9 @@
 /** Files that survive a power cut, and trees that hold nothing but files and folders. */
 import { createHash, randomBytes } from 'node:crypto';
 import { constants, type Dirent } from 'node:fs';
-import { open, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { errorCode } from './errors.ts';
 
 /** No link is followed, and a pipe in a file's place does not block. */
 const readSafely = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
@@ -10,7 +11,18 @@ const readSafely = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBL
 /** Names of files that were being written when a process died; nothing ever reads them. */
 export const temporaryName = /^\..+\.[0-9a-f]{8}\.tmp$/;
 
-/** Replaces a file at once and for good: whoever reads sees the old content or the new, also after a power cut. */
+/** A file could not be written, for the operating system's reason in `cause`. */
+export class NotWritten extends Error {
+  override readonly name = 'NotWritten';
+  readonly bytes: number;
+
+  constructor(bytes: number, cause: unknown) {
+    super(`${bytes} bytes could not be written`, { cause });
+    this.bytes = bytes;
+  }
+}
+
+/** Replaces a file at once and for good: whoever reads sees the old content or the new, also after a power cut. Throws NotWritten. */
 export async function writeDurably(path: string, content: string | Uint8Array): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(4).toString('hex')}.tmp`);
   try {
@@ -20,7 +32,7 @@ export async function writeDurably(path: string, content: string | Uint8Array): 
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });
-    throw error;
+    throw new NotWritten(Buffer.byteLength(content), error);
   }
   await syncDirectory(dirname(path));
 }
@@ -29,6 +41,23 @@ export async function writeDurably(path: string, content: string | Uint8Array): 
 export async function syncDirectory(path: string): Promise<void> {
   await using directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
   await directory.sync();
+}
+
+/**
+ * Creates a folder (0700) and those above it that are missing. What is there already is left, be it a folder or not.
+ * Node's own `recursive` says ENOENT where the truth is EROFS.
+ */
+export async function ensureDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 });
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === 'EEXIST') return;
+    if (code !== 'ENOENT') throw error;
+    await ensureDirectory(dirname(path));
+    await mkdir(path, { mode: 0o700 });
+  }
+  await syncDirectory(dirname(path));
 }
 
 export interface Entry {

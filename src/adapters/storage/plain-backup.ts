@@ -3,7 +3,7 @@ import { lstat, open } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { isNativeError } from 'node:util/types';
 import { stalled, type Failure } from '../../rollback/errors.ts';
-import { errorCode } from './failures.ts';
+import { errorCode } from './errors.ts';
 import { fingerprint } from './files.ts';
 
 /** A dump in SQL that lies in no catalogue, as `pg_dump` without `-F` and the scripts of old make it. */

@@ -1,12 +1,11 @@
 /** The schema at each revision that a database reached: `<root>/.schemas/<hash>.json.gz`, the newest only. */
 import { createHash } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TargetKey } from '../../api/target.ts';
 import { stalled } from '../../rollback/errors.ts';
 import type { SchemaFacts } from '../../rollback/model.ts';
-import { errorCode } from './failures.ts';
-import { readBounded, syncDirectory, writeDurably } from './files.ts';
+import { errorCode } from './errors.ts';
+import { ensureDirectory, readBounded, writeDurably } from './files.ts';
 import { longestSchema, packSchema, unpackSchema } from './schema-file.ts';
 
 /** A place in a database's history, as one target sees it. */
@@ -19,8 +18,7 @@ export interface Place {
 
 /** Durable when it resolves. */
 export async function writeReachedSchema(root: string, place: Place, facts: SchemaFacts): Promise<void> {
-  const created = await mkdir(join(root, '.schemas'), { recursive: true, mode: 0o700 });
-  if (created !== undefined) await syncDirectory(root);
+  await ensureDirectory(join(root, '.schemas'));
   await writeDurably(pathOf(root, place), await packSchema(facts));
 }
 

@@ -1,10 +1,9 @@
 /** What `restoreFrom` did with a backup, one small file for each database, in the backup's own `restores/`. */
 import { createHash } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { errorCode } from './failures.ts';
-import { readBounded, syncDirectory, writeDurably } from './files.ts';
+import { errorCode } from './errors.ts';
+import { ensureDirectory, readBounded, writeDurably } from './files.ts';
 import { BackupProblem } from './manifest.ts';
 
 type Database = { readonly systemIdentifier: string; readonly name: string };
@@ -25,8 +24,7 @@ export async function writeRestoreRecord(
   database: Database,
   state: 'intended' | 'done',
 ): Promise<void> {
-  const created = await mkdir(join(folder, 'restores'), { recursive: true, mode: 0o700 });
-  if (created !== undefined) await syncDirectory(folder);
+  await ensureDirectory(join(folder, 'restores'));
   const { systemIdentifier, name } = database;
   const content: z.infer<typeof record> = { version: 1, systemIdentifier, name, state };
   await writeDurably(pathOf(folder, database), `${JSON.stringify(content)}\n`);

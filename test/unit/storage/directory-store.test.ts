@@ -308,7 +308,7 @@ describe('a draft', () => {
     await writeDump((await folder.store.begin(alive, 'op-alive')).dumpDirectory);
     await mkdir(join(folder.path, `.${dead}.0a1b2c3d.removing`));
     await folder.store.removeLeftovers('op-dead');
-    expect(await readdir(folder.path)).toEqual([`.${alive}.partial`]);
+    expect(await readdir(folder.path)).toEqual([expect.stringMatching(`^\\.${alive}\\.[0-9a-f]{8}\\.partial$`)]);
   });
 
   test('without a dump, with half a dump, or with a link in it is no backup', async () => {
@@ -335,8 +335,14 @@ describe('a draft', () => {
     const { id } = await folder.add();
     await expect(folder.store.begin(id, 'op1')).rejects.toEqual(failure('BackupFailed', 'There is a backup'));
     const other = newId();
-    await folder.store.begin(other, 'op1');
-    await expect(folder.store.begin(other, 'op2')).rejects.toEqual(failure('BackupFailed', 'or one being made'));
+    const draft = await folder.store.begin(other, 'op1');
+    await expect(folder.store.begin(other, 'op1')).rejects.toEqual(failure('BackupFailed', 'or one being made'));
+    const late = await folder.store.begin(other, 'op2');
+    await writeDump(draft.dumpDirectory);
+    await writeDump(late.dumpDirectory);
+    const first = await draft.commit(restOf(other), schema);
+    await expect(late.commit(restOf(other), null)).rejects.toEqual(failure('BackupFailed', 'There is a backup'));
+    expect((await folder.store.list()).backups).toContainEqual(first);
   });
 
   test('of a plain file is found by its path', async () => {
