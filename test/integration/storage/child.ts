@@ -113,7 +113,8 @@ async function act(): Promise<unknown> {
       return {
         before,
         committing,
-        beginning,
+        recording,
+        check,
         freeBytes,
         backups: backups.map((it) => it.id),
         broken,

@@ -1,0 +1,119 @@
+import { describe, expect, test } from '@jest/globals';
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { promisify } from 'node:util';
+import { createBackupStores } from '../../../src/adapters/storage/index.ts';
+import { contentChecksum, createDatabase, majors, query, type TestDatabase } from '../../support/postgres.ts';
+import { manifestOf, target } from '../../unit/storage/samples.ts';
+
+const run = promisify(execFile);
+
+/** The shell commands of the chapter "Restore by hand", in order, without those that name a backup and a server. */
+async function documentedCommands(): Promise<string> {
+  const document = await readFile(join(import.meta.dirname, '../../../docs/backups.md'), 'utf8');
+  const [, chapter = ''] = document.split('## Restore by hand');
+  const blocks = [...chapter.matchAll(/```sh\n(?<commands>.*?)```/gs)].map(({ groups }) => groups?.['commands'] ?? '');
+  expect(blocks.length).toBeGreaterThan(5);
+  return blocks.slice(1).join('\n');
+}
+
+/** What nothing but the folder has to bring back: grants, settings, limits. */
+async function propertiesOf(database: TestDatabase): Promise<unknown> {
+  return query(
+    database.adminUrl,
+    `SELECT datconnlimit, datcollate, pg_encoding_to_char(encoding) AS encoding, pg_get_userbyid(datdba) AS owner,
+       shobj_description(oid, 'pg_database') AS comment, (SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = d.oid AND setrole = 0) AS settings,
+       has_database_privilege('public', oid, 'CONNECT') AS public_connects
+     FROM pg_database d WHERE datname = current_database()`,
+  );
+}
+
+describe.each(majors)('on PostgreSQL %d', (major) => {
+  test.each(['directory', 'plain'] as const)(
+    'the documented commands restore a %s backup with nothing but its folder',
+    async (format) => {
+      const root = await mkdtemp(join(tmpdir(), 'migration-target-by-hand-'));
+      await using database = await createDatabase(major, {
+        sql: `CREATE TABLE "Users" (id serial PRIMARY KEY, email text NOT NULL);
+            INSERT INTO "Users" (email) SELECT 'user' || n FROM generate_series(1, 1000) n;
+            CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY);
+            INSERT INTO alembic_version VALUES ('b2'), ('a1')`,
+      });
+      try {
+        const { server, name, owner } = database;
+        const properties = {
+          ...manifestOf({ id: '' }).properties,
+          owner,
+          connectionLimit: 42,
+          comment: "it's kept\\",
+          statements: [
+            `REVOKE ALL ON DATABASE %DATABASE% FROM PUBLIC`,
+            `ALTER DATABASE %DATABASE% SET "search_path" TO 'public', 'pg_catalog'`,
+          ],
+        };
+        const [locale] = await query(
+          database.adminUrl,
+          'SELECT datcollate AS collate, datctype AS ctype FROM pg_database WHERE datname = current_database()',
+        );
+        await query(
+          database.adminUrl,
+          `ALTER DATABASE "${name}" CONNECTION LIMIT 42; COMMENT ON DATABASE "${name}" IS 'it''s kept\\';
+         REVOKE ALL ON DATABASE "${name}" FROM PUBLIC; ALTER DATABASE "${name}" SET search_path TO public, pg_catalog`,
+        );
+
+        const store = await createBackupStores().open({ directory: { path: root } }, target);
+        const id = store.newId(new Date());
+        const draft = await store.begin(id, 'op1');
+        const pgDump = join(server.binDir, 'pg_dump');
+        if (format === 'directory') await run(pgDump, ['-Fd', '-f', draft.dumpDirectory, database.adminUrl]);
+        else {
+          await run('mkdir', [draft.dumpDirectory]);
+          await run(pgDump, ['-f', join(draft.dumpDirectory, 'old.sql'), database.adminUrl]);
+        }
+        const {
+          files: _files,
+          sizeBytes: _sizeBytes,
+          ...rest
+        } = manifestOf({
+          id,
+          format,
+          revisions: ['a1', 'b2'],
+          rowCounts: { 'public.Users': 1000, 'public.alembic_version': 2 },
+          properties: { ...properties, ...(locale as { collate: string; ctype: string }) },
+        });
+        await draft.commit(rest, null);
+
+        const before = { rows: await contentChecksum(database.adminUrl), properties: await propertiesOf(database) };
+        await query(database.adminUrl, 'DROP TABLE "Users"; DELETE FROM alembic_version');
+
+        const url = new URL(database.adminUrl);
+        const aside = `${name.slice(0, 50)}_aside`;
+        const { stdout, stderr } = await run('bash', ['-euo', 'pipefail', '-c', await documentedCommands()], {
+          cwd: join(root, id),
+          env: {
+            ...process.env,
+            PATH: `${server.binDir}${delimiter}${process.env['PATH'] ?? ''}`,
+            PGHOST: url.hostname,
+            PGPORT: url.port,
+            PGUSER: decodeURIComponent(url.username),
+            PGPASSWORD: decodeURIComponent(url.password),
+            LIVE: name,
+            RESTORED: `${name.slice(0, 50)}_restored`,
+            ASIDE: aside,
+          },
+        });
+        expect({ stderr, failed: stdout.includes('FAILED') }).toEqual({ stderr: '', failed: false });
+        expect(await contentChecksum(database.adminUrl)).toEqual(before.rows);
+        expect(await propertiesOf(database)).toEqual(before.properties);
+        const closed = await query(database.adminUrl, 'SELECT datallowconn FROM pg_database WHERE datname = $1', [
+          aside,
+        ]);
+        expect(closed).toEqual([{ datallowconn: false }]);
+      } finally {
+        await rm(root, { recursive: true, force: true });
+      }
+    },
+  );
+});
