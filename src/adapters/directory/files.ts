@@ -48,8 +48,13 @@ export async function syncFolder(folder: string): Promise<void> {
   await handle.sync();
 }
 
+/** Told by its code, as Node's errors are: their class differs from one realm to another. */
 export const hasCode = (error: unknown, ...codes: readonly string[]): boolean =>
-  error instanceof Error && 'code' in error && typeof error.code === 'string' && codes.includes(error.code);
+  typeof error === 'object' &&
+  error !== null &&
+  'code' in error &&
+  typeof error.code === 'string' &&
+  codes.includes(error.code);
 
 async function viaTemporaryFile(
   file: string,

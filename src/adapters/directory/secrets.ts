@@ -76,6 +76,7 @@ function unreadable(error: unknown, what: string, file: string): unknown {
     return missing(`${what} does not exist. Write the value into it: install -D -m 600 /dev/stdin ${file}`, error);
   if (hasCode(error, 'EACCES', 'EPERM', 'ELOOP', 'EISDIR'))
     return missing(`${what} cannot be read: ${(error as Error).message}`, error);
-  if (error instanceof TypeError) return missing(`${what} is not UTF-8 text. Write the value again`, error);
+  if (hasCode(error, 'ERR_ENCODING_INVALID_ENCODED_DATA'))
+    return missing(`${what} is not UTF-8 text. Write the value again`, error);
   return error;
 }
