@@ -136,6 +136,8 @@ async function fail(visit: Visit, keeper: Keeper, failure: Failure): Promise<Rec
     reason: failure.reason,
     message: failure.message,
   };
+  // Whoever holds the lock writes the status, and its journal; what was read here is older by now.
+  if (failure.reason === 'DatabaseLocked') return { outcome, status: keeper.status(), again: true };
   const status = concludedStatus(target, keeper.status(), {
     outcome,
     now: ports.clock.now(),
