@@ -1,0 +1,99 @@
+import type { DatabaseSettings } from '../../rollback/ports.ts';
+import { parseDatabaseUrl, refuseReservedName } from './database-url.ts';
+import type { Endpoint } from './database-url.ts';
+import { applicationName, applicationNameElsewhere } from './identifiers.ts';
+import type { Connector, Session } from './session.ts';
+import { toolAccess } from './tool-runs.ts';
+import type { ToolAccess } from './tool-runs.ts';
+import type { ToolFinder, Tools } from './tools.ts';
+
+/** What all that is done to one live database shares: where it is, as whom, and the sessions kept open. */
+export interface Context extends AsyncDisposable {
+  readonly settings: DatabaseSettings;
+  readonly live: string;
+  /** The application's role on the live database. */
+  readonly application: Endpoint;
+  /** Whoever does our work on the live database: the administrator where one is declared, else the application's role. */
+  readonly worker: Endpoint;
+  readonly ownBackends: ReadonlySet<number>;
+  /** Aborted when this is disposed of: ends the tools that still run. */
+  readonly signal: AbortSignal;
+  /** The shared session on the live database; a new one where the last is gone. */
+  onLive(): Promise<Session>;
+  /** The shared session on the maintenance database. */
+  onMaintenance(): Promise<Session>;
+  /** Ends the shared session on the live database, e.g. before it is closed. */
+  leaveLive(): Promise<void>;
+  /** A session of the caller's own on any database; the caller ends it. */
+  connect(database: string, as?: Endpoint): Promise<Session>;
+  /** A session that resolves names as the application's do, without our search_path; the caller ends it. */
+  connectAsApplication(): Promise<Session>;
+  tools(major: number): Promise<Tools>;
+  /** For a tool to reach a database as the worker. */
+  toolAccess(database: string): Promise<ToolAccess>;
+}
+
+/** Throws DatabaseUrlInvalid, DatabaseNameRefused. Connects to nothing. */
+export function createContext(settings: DatabaseSettings, connector: Connector, finder: ToolFinder): Context {
+  const application = parseDatabaseUrl(settings.url, 'spec.database.urlFrom');
+  const live = application.database;
+  refuseReservedName(live, settings.maintenanceDatabase);
+  // The administrator's URL says where and as whom; which database is the application's URL's to say.
+  const worker = settings.adminUrl === null ? application : { ...parseDatabaseUrl(settings.adminUrl, 'spec.database.adminUrlFrom'), database: live };
+  const abort = new AbortController();
+
+  const nameOn = (database: string): string =>
+    database === live ? applicationName(settings.operationId) : applicationNameElsewhere(settings.operationId, live);
+  const connect = (database: string, as: Endpoint = worker): Promise<Session> =>
+    connector.connect(
+      { ...as, database },
+      { applicationName: nameOn(database), lockTimeoutSeconds: settings.lockTimeoutSeconds, searchPath: 'pinned', writable: database !== live },
+    );
+  const onLive = keepOpen(() => connect(live));
+  const onMaintenance = keepOpen(() => connect(settings.maintenanceDatabase));
+
+  return {
+    settings,
+    live,
+    application,
+    worker,
+    ownBackends: connector.ownBackends,
+    signal: abort.signal,
+    onLive: onLive.get,
+    onMaintenance: onMaintenance.get,
+    leaveLive: onLive.close,
+    connect,
+    connectAsApplication: () =>
+      connector.connect(application, {
+        applicationName: nameOn(live),
+        lockTimeoutSeconds: settings.lockTimeoutSeconds,
+        searchPath: 'application',
+        writable: false,
+      }),
+    tools: (major) => finder.find(major),
+    toolAccess: (database) => toolAccess({ ...worker, database }, nameOn(database)),
+    async [Symbol.asyncDispose]() {
+      abort.abort();
+      await Promise.all([onLive.close(), onMaintenance.close()]);
+    },
+  };
+}
+
+/** One session, opened when first asked for, and again when it was lost. */
+function keepOpen(open: () => Promise<Session>): { readonly get: () => Promise<Session>; readonly close: () => Promise<void> } {
+  let current: Promise<Session> | null = null;
+  return {
+    async get() {
+      const session = await current?.catch(() => null);
+      if (session?.alive) return session;
+      current = open();
+      return current;
+    },
+    async close() {
+      const closing = current;
+      current = null;
+      const session = await closing?.catch(() => null);
+      await session?.[Symbol.asyncDispose]();
+    },
+  };
+}

@@ -1,0 +1,56 @@
+import { stalled } from '../../rollback/errors.ts';
+import type { Databases } from '../../rollback/ports.ts';
+import { createContext } from './context.ts';
+import type { Context } from './context.ts';
+import { createLiveDatabase, isClosedBySwap } from './live-database.ts';
+import { createConnector } from './session.ts';
+import { createToolFinder } from './tools.ts';
+
+export interface DatabasesOptions {
+  /** Directories to look for pg_dump, pg_restore and psql in, before all others. */
+  readonly toolDirectories?: readonly string[];
+}
+
+/** PostgreSQL, as the procedure needs it. */
+export function createDatabases(options: DatabasesOptions = {}): Databases {
+  const connector = createConnector();
+  const finder = createToolFinder(options.toolDirectories);
+  return {
+    async open(settings) {
+      const context = createContext(settings, connector, finder);
+      try {
+        await connectOnce(context);
+      } catch (error) {
+        await context[Symbol.asyncDispose]();
+        throw error;
+      }
+      return createLiveDatabase(context);
+    },
+  };
+}
+
+/** A database that a swap left closed is opened all the same: it is there, and it has to be repaired. */
+async function connectOnce(context: Context): Promise<void> {
+  try {
+    const [worker] = await Promise.all([context.onLive(), context.worker === context.application ? null : refuseAnotherServer(context)]);
+    void worker;
+  } catch (error) {
+    if (!isClosedBySwap(error)) throw error;
+    await context.onMaintenance();
+  }
+}
+
+const identity = `SELECT (SELECT system_identifier::text FROM pg_control_system()) || '/' || oid::text AS id FROM pg_database WHERE datname = current_database()`;
+
+/** Both URLs must lead to the very same database, or what is backed up is not what is changed. */
+async function refuseAnotherServer(context: Context): Promise<void> {
+  await using application = await context.connect(context.live, context.application);
+  const worker = await context.onLive();
+  const [mine, theirs] = await Promise.all([application.rows<{ id: string }>('Identifying the database', identity), worker.rows<{ id: string }>('Identifying the database', identity)]);
+  if (mine[0]?.id !== theirs[0]?.id) {
+    throw stalled(
+      'DatabaseUrlInvalid',
+      `spec.database.adminUrlFrom (${worker.subject.where}) leads to another server than spec.database.urlFrom (${application.subject.where}). Put the same host and port into both.`,
+    );
+  }
+}

@@ -1,0 +1,115 @@
+import { Failure, stalled } from '../../rollback/errors.ts';
+import type { LiveDatabase } from '../../rollback/ports.ts';
+import { isClosed } from './connect-errors.ts';
+import { createDatabase, dropDatabase, reserveDatabase, scratchProperties } from './manage.ts';
+import type { Context } from './context.ts';
+import { dump } from './dump.ts';
+import { elsewhereMark } from './identifiers.ts';
+import { takeLock } from './lock.ts';
+import { readProperties } from './properties.ts';
+import { readState } from './read.ts';
+import { connectToOwn, copySchema, restoreInto } from './restore.ts';
+import { countRows, findWrites } from './row-counts.ts';
+import { readSchemaFacts } from './schema-facts.ts';
+import type { Session, Statements } from './session.ts';
+import { endSessions } from './sessions.ts';
+import { readSwapState, reopen, swap } from './swap.ts';
+import { readVersionTable, stampStatements } from './version-table.ts';
+
+const snapshotMode = 'ISOLATION LEVEL REPEATABLE READ, READ ONLY';
+const endSessionsSeconds = 20;
+
+export function createLiveDatabase(context: Context): LiveDatabase {
+  const { settings, live } = context;
+  const inSnapshot = async <T>(work: (snapshot: Statements, session: Session) => Promise<T>): Promise<T> => {
+    const session = await context.onLive();
+    return session.transaction(snapshotMode, (snapshot) => work(snapshot, session));
+  };
+  const createOwn: LiveDatabase['createDatabase'] = async (database, properties) => {
+    const maintenance = await context.onMaintenance();
+    const { major } = maintenance.server;
+    if (properties !== 'scratch') return createDatabase(maintenance, database, properties, major);
+    const onLive = await context.onLive();
+    return createDatabase(maintenance, database, scratchProperties(await readProperties(onLive, major), context.worker.user), major);
+  };
+  const dropOwn: LiveDatabase['dropDatabase'] = async (database) => {
+    if (database.name === live) throw stalled('InternalError', `"${live}" is the live database, and is never dropped.`);
+    return dropDatabase(await context.onMaintenance(), database);
+  };
+
+  return {
+    read: async () => readState(await context.onLive(), settings.versionTable),
+    lock: async () => takeLock(await context.connect(settings.maintenanceDatabase), live),
+    endOperationSessions: () => endOperationSessions(context),
+    tools: async () => context.tools((await context.onLive()).server.major),
+
+    liveSchema: () => inSnapshot((snapshot, { server }) => readSchemaFacts(snapshot, server.major, settings.versionTable)),
+    async canonicalSchema(scratch) {
+      const { major } = (await context.onLive()).server;
+      try {
+        await copySchema(context, major, scratch, createOwn(scratch, 'scratch'));
+        await using session = await connectToOwn(context, scratch);
+        return await readSchemaFacts(session, major, settings.versionTable);
+      } finally {
+        await dropOwn(scratch);
+      }
+    },
+    rowCounts: () => inSnapshot(countRows),
+    async query(sql) {
+      await using session = await context.connectAsApplication();
+      return await session.firstValue('Running a query', sql).catch((error: unknown) => {
+        // The statement itself is wrong, or the schema is not what it expects.
+        if (error instanceof Failure && error.reason === 'InternalError') throw stalled('VerificationFailed', `${error.message} The query: ${sql}`, error);
+        throw error;
+      });
+    },
+
+    dump: (directory, progress) => dump(context, directory, progress),
+    writesSince: (then) => inSnapshot((snapshot) => findWrites(snapshot, then)),
+
+    newDatabase: async (purpose, id) => reserveDatabase(await context.onMaintenance(), live, purpose, id),
+    createDatabase: createOwn,
+    dropDatabase: dropOwn,
+    restoreInto: (database, from, progress) => restoreInto(context, database, from, progress),
+    async contents(database) {
+      await using session = await connectToOwn(context, database);
+      return await session.transaction(snapshotMode, async (snapshot) => ({
+        schema: await readSchemaFacts(snapshot, session.server.major, settings.versionTable),
+        rowCounts: await countRows(snapshot),
+        versionTable: await readVersionTable(snapshot, settings.versionTable),
+      }));
+    },
+    async stamp(database, revisions) {
+      await using session = await connectToOwn(context, database);
+      await session.script('Stamping', stampStatements(settings.versionTable, revisions, context.application.user));
+    },
+
+    swap: (origin, into, aside) => swap(context, origin, into, aside),
+    swapState: async (origin, into, aside) => readSwapState(await context.onMaintenance(), origin, into, aside),
+    reopen: async (origin) => reopen(await context.onMaintenance(), origin),
+    [Symbol.asyncDispose]: () => context[Symbol.asyncDispose](),
+  };
+}
+
+/**
+ * Ends what a dead operation left: its sessions on the live database, and those elsewhere that are marked as working for
+ * it (identifiers.ts). Not those of this process, nor another target's on the same server.
+ */
+async function endOperationSessions(context: Context): Promise<number> {
+  const { live, settings } = context;
+  const maintenance = await context.onMaintenance();
+  await using application = context.worker === context.application ? null : await context.connect(settings.maintenanceDatabase, context.application).catch(() => null);
+  return await endSessions(
+    application === null ? [maintenance] : [maintenance, application],
+    {
+      condition: `application_name LIKE 'migration-target/%' AND (datname = $1 OR right(application_name, length($2)) = $2) AND NOT pid = ANY($3::int[])`,
+      values: [live, elsewhereMark(live), [...context.ownBackends]],
+    },
+    endSessionsSeconds,
+    (who, cause) =>
+      stalled('PermissionDenied', `Sessions of a dead operation on "${live}" could not be ended: ${who.join(', ')}. End them: SELECT pg_terminate_backend(pid); then: migration-target reconcile NAME`, cause),
+  );
+}
+
+/** Says whether opening failed only because a swap that was cut off has left the database closed. */
+export const isClosedBySwap = (error: unknown): boolean => error instanceof Error && isClosed(error.cause);

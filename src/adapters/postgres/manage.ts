@@ -1,0 +1,64 @@
+import { randomInt } from 'node:crypto';
+import type { DatabaseProperties, OwnDatabase } from '../../rollback/model.ts';
+import { derivedName, quoteName } from './identifiers.ts';
+import type { Purpose } from './identifiers.ts';
+import { creationStatements } from './properties.ts';
+import type { Statements } from './session.ts';
+
+export interface DatabaseRow {
+  readonly name: string;
+  readonly oid: number;
+  readonly open: boolean;
+}
+
+/** The databases that have one of these names or oids. */
+export async function findDatabases(maintenance: Statements, wanted: readonly OwnDatabase[]): Promise<readonly DatabaseRow[]> {
+  return maintenance.rows<DatabaseRow & Record<string, unknown>>(
+    'Looking for databases',
+    'SELECT datname AS name, oid::bigint::int8::float8 AS oid, datallowconn AS open FROM pg_database WHERE datname = ANY($1) OR oid = ANY($2::oid[]) ORDER BY 1',
+    [wanted.map(({ name }) => name), wanted.map(({ oid }) => oid)],
+  );
+}
+
+/** Far above where the server's own counter is, in all likelihood for good; 32 bits, unsigned. */
+const oidRange = { from: 3_000_000_000, to: 4_294_000_000 } as const;
+
+/** A name and an unused oid, to be journalled before the database exists. */
+export async function reserveDatabase(maintenance: Statements, live: string, purpose: Purpose, id: string): Promise<OwnDatabase> {
+  const name = derivedName(live, purpose, id);
+  for (;;) {
+    const candidate = { name, oid: oidRange.from + randomInt(oidRange.to - oidRange.from) };
+    const taken = await findDatabases(maintenance, [{ name: '', oid: candidate.oid }]);
+    if (taken.length === 0) return candidate;
+  }
+}
+
+/** Does nothing where that name has that oid already: a creation that a crash cut off is begun again from a drop. */
+export async function createDatabase(maintenance: Statements, database: OwnDatabase, properties: DatabaseProperties, major: number): Promise<void> {
+  for (const statement of creationStatements(database, properties, major)) await maintenance.script('Creating a database', statement);
+}
+
+/**
+ * What a scratch database has of the live one: encoding, locale, tablespace and its settings (a search_path set there
+ * would otherwise be missing); nobody but its owner and superusers may connect.
+ */
+export function scratchProperties(live: DatabaseProperties, owner: string): DatabaseProperties {
+  return {
+    ...live,
+    owner,
+    connectionLimit: -1,
+    comment: 'migration-target: scratch, dropped after use',
+    statements: ['REVOKE ALL ON DATABASE %DATABASE% FROM PUBLIC', ...live.statements.filter((statement) => statement.startsWith('ALTER DATABASE '))],
+  };
+}
+
+/**
+ * Drops the database of that name if it is the one with that oid. DROP DATABASE goes by name, and can be in no
+ * transaction, so the oid is looked at right before; who holds the lock is the only one who renames.
+ */
+export async function dropDatabase(maintenance: Statements, database: OwnDatabase): Promise<boolean> {
+  const found = await findDatabases(maintenance, [database]);
+  if (!found.some(({ name, oid }) => name === database.name && oid === database.oid)) return false;
+  await maintenance.script('Dropping a database', `DROP DATABASE ${quoteName(database.name)} WITH (FORCE)`);
+  return true;
+}

@@ -1,0 +1,57 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { stalled } from '../../rollback/errors.ts';
+import type { Failure } from '../../rollback/errors.ts';
+import type { Statements } from './session.ts';
+
+/** A session of somebody's, as pg_stat_activity shows it. */
+interface Found extends Record<string, unknown> {
+  readonly pid: number;
+  readonly who: string;
+}
+
+/** Which sessions: an SQL condition over pg_stat_activity, with its values. */
+export interface Selection {
+  readonly condition: string;
+  readonly values: readonly unknown[];
+}
+
+const pollMs = 20;
+
+/**
+ * Ends the selected sessions, again and again until none is left, for at most `seconds`; says how many there were.
+ * Each of `killers` tries: one role may end what another may not. Calls `onRemaining` for what to throw in the end.
+ */
+export async function endSessions(
+  killers: readonly Statements[],
+  selection: Selection,
+  seconds: number,
+  onRemaining: (who: readonly string[], cause: unknown) => Failure,
+): Promise<number> {
+  const [observer] = killers;
+  if (!observer) throw stalled('InternalError', 'No session to end sessions with.');
+  const deadline = performance.now() + seconds * 1000;
+  const seen = new Set<number>();
+  let refused: unknown;
+  for (;;) {
+    const found = await observer.rows<Found>(
+      'Listing sessions',
+      `SELECT pid, format('%s (pid %s, %s)', coalesce(usename, backend_type), pid, coalesce(nullif(application_name, ''), state, backend_type)) AS who
+       FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND (${selection.condition})`,
+      selection.values,
+    );
+    if (found.length === 0) return seen.size;
+    if (performance.now() > deadline) throw onRemaining(found.map(({ who }) => who), refused);
+    for (const { pid } of found) {
+      seen.add(pid);
+      for (const killer of killers) {
+        try {
+          await killer.rows('Ending a session', 'SELECT pg_terminate_backend($1)', [pid]);
+          break;
+        } catch (error) {
+          refused = error;
+        }
+      }
+    }
+    await delay(pollMs);
+  }
+}

@@ -1,0 +1,89 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Reason } from '../../api/reasons.ts';
+import { retry, stalled } from '../../rollback/errors.ts';
+import type { Failure } from '../../rollback/errors.ts';
+import type { Command, Outcome } from '../process/run.ts';
+import { describeEndpoint } from './database-url.ts';
+import type { Endpoint } from './database-url.ts';
+
+/** How a PostgreSQL tool is told where to connect, while `directory` exists. */
+export interface ToolAccess extends AsyncDisposable {
+  /** For `--dbname`: holds the name, percent-encoded, so that no name can be taken for connection parameters. */
+  readonly dbname: string;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+const privateFile = { mode: 0o600, flag: 'wx' } as const;
+
+/**
+ * Host, user and TLS parameters in a service file, the password in a passfile: both 0600, in a directory of their own
+ * (0700), gone afterwards. Neither arguments nor environment, which other users of the machine may see, hold a secret.
+ */
+export async function toolAccess(endpoint: Endpoint, applicationName: string): Promise<ToolAccess> {
+  const directory = await mkdtemp(join(tmpdir(), 'migration-target-pg-'));
+  const passfile = join(directory, 'pass');
+  const serviceFile = join(directory, 'service');
+  const settings = { ...endpoint.parameters, host: endpoint.host, port: `${endpoint.port}`, user: endpoint.user, passfile };
+  const escaped = (endpoint.password ?? '').replace(/[\\:]/g, '\\$&');
+  try {
+    await writeFile(passfile, `*:*:*:*:${escaped}\n`, privateFile);
+    await writeFile(serviceFile, `[target]\n${Object.entries(settings).map(([key, value]) => `${key}=${value}\n`).join('')}`, privateFile);
+  } catch (error) {
+    await rm(directory, { recursive: true, force: true });
+    throw error;
+  }
+  return {
+    dbname: `postgresql:///${encodeURIComponent(endpoint.database)}?service=target`,
+    env: {
+      PATH: process.env['PATH'] ?? '',
+      HOME: process.env['HOME'] ?? '/',
+      LC_ALL: 'C',
+      PGSERVICEFILE: serviceFile,
+      PGAPPNAME: applicationName,
+    },
+    async [Symbol.asyncDispose]() {
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** The lines that tell what went wrong: `--verbose` writes a line an object. */
+function complaint(outcome: Outcome): string {
+  const lines = outcome.stderr.split('\n').filter((line) => line !== '');
+  const first = lines.findIndex((line) => /error:|ERROR:|FATAL:/.test(line));
+  const told = (first === -1 ? lines.slice(-5) : lines.slice(first, first + 12)).join('; ');
+  return told.slice(0, 2000) || (outcome.signal ? `ended by ${outcome.signal}` : `exit status ${outcome.code}`);
+}
+
+/** What a tool said, in the API's terms; `reason` where it is none of the known passing or permission problems. */
+export function toolFailure(tool: string, endpoint: Endpoint, outcome: Outcome, reason: Reason, next: string): Failure {
+  const said = complaint(outcome);
+  const what = `${tool} on ${describeEndpoint(endpoint)}: ${said}.`;
+  if (/No space left on device|could not (write|create|open) .*file|could not create directory|Disk quota/i.test(said)) {
+    return retry('StorageUnavailable', `${what} Make room or mend the rights of the folder; it is tried again by itself.`);
+  }
+  if (/lock timeout|statement timeout|could not obtain lock/.test(said)) {
+    return retry('LockTimedOut', `${what} Another session held a table; it is tried again by itself.`);
+  }
+  if (/server closed the connection|terminating connection|could not connect|connection to server|the database system is|connection not open|no connection to the server/.test(said)) {
+    return retry('DatabaseUnreachable', `${what} It is tried again by itself.`);
+  }
+  if (/row-level security/.test(said)) {
+    return stalled('RowsHidden', `${what} Give spec.database.adminUrlFrom a role that sees every row: ALTER ROLE … BYPASSRLS`);
+  }
+  if (/permission denied|must be (owner|member|superuser|able to)/.test(said)) {
+    return stalled('PermissionDenied', `${what} Grant the right, or give spec.database.adminUrlFrom the URL of a role that has it.`);
+  }
+  if (outcome.signal !== null) return retry('OperationInterrupted', `${what} It is tried again by itself.`);
+  return stalled(reason, `${what} ${next}`);
+}
+
+/** A command of a tool on a database. `-w`: never asks for a password. */
+export const toolCommand = (program: string, access: ToolAccess, args: readonly string[], rest: Partial<Command> = {}): Command => ({
+  program,
+  args: ['--no-password', `--dbname=${access.dbname}`, ...args],
+  env: access.env,
+  ...rest,
+});

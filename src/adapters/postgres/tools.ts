@@ -1,0 +1,83 @@
+import { access, constants, readdir } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { stalled } from '../../rollback/errors.ts';
+import { run } from '../process/run.ts';
+
+export interface Tools {
+  readonly pgDump: string;
+  readonly pgRestore: string;
+  readonly psql: string;
+  /** e.g. `pg_dump (PostgreSQL) 16.4`. */
+  readonly version: string;
+}
+
+export interface ToolFinder {
+  /** Throws ToolsNotFound. */
+  find(major: number): Promise<Tools>;
+}
+
+/** Finds the tools of a server's own major; what was found is remembered, what was not is looked for again. */
+export function createToolFinder(ownDirectories: readonly string[] = []): ToolFinder {
+  const found = new Map<number, Promise<Tools>>();
+  return {
+    find(major) {
+      const known = found.get(major);
+      if (known) return known;
+      const search = findTools(major, ownDirectories);
+      found.set(major, search);
+      search.catch(() => found.delete(major));
+      return search;
+    },
+  };
+}
+
+async function findTools(major: number, ownDirectories: readonly string[]): Promise<Tools> {
+  const searched: string[] = [];
+  for (const directory of await candidateDirectories(major, ownDirectories)) {
+    const tools = { pgDump: join(directory, 'pg_dump'), pgRestore: join(directory, 'pg_restore'), psql: join(directory, 'psql') };
+    const versions = await Promise.all(Object.values(tools).map(versionOf));
+    const [version] = versions;
+    if (version != null && versions.every((text) => text !== null && majorOf(text) === major)) return { ...tools, version };
+    searched.push(`${directory} (${version ?? 'no pg_dump'})`);
+  }
+  throw stalled(
+    'ToolsNotFound',
+    `The server is PostgreSQL ${major}, and pg_dump, pg_restore and psql must be of that major; searched ${searched.join(', ')}. ` +
+      `Install them (Debian: apt-get install postgresql-client-${major}; Red Hat: dnf install postgresql${major}; macOS: brew install postgresql@${major}) ` +
+      `or name their directory: MIGRATION_TARGET_PG_BIN=/path/to/bin`,
+  );
+}
+
+/** Those whose name tells the major come before PATH: there, Debian's pg_dump is a wrapper that picks a version itself. */
+async function candidateDirectories(major: number, ownDirectories: readonly string[]): Promise<readonly string[]> {
+  const split = (list: string | undefined): string[] => (list ?? '').split(delimiter).filter((directory) => directory !== '');
+  const all = [
+    ...ownDirectories,
+    ...split(process.env['MIGRATION_TARGET_PG_BIN']),
+    `/usr/lib/postgresql/${major}/bin`,
+    `/usr/pgsql-${major}/bin`,
+    `/opt/homebrew/opt/postgresql@${major}/bin`,
+    `/usr/local/opt/postgresql@${major}/bin`,
+    '/opt/homebrew/opt/libpq/bin',
+    ...split(process.env['PATH']),
+  ];
+  const existing = await Promise.all(all.map(async (directory) => ((await listed(directory)).includes('pg_dump') ? directory : null)));
+  return [...new Set(existing.filter((directory) => directory !== null))];
+}
+
+/** A directory of the list that is not there holds no tools. */
+const listed = (directory: string): Promise<readonly string[]> => readdir(directory).catch(() => []);
+
+/** `pg_dump (PostgreSQL) 16.4 (Debian …)` → `pg_dump (PostgreSQL) 16.4`; null: not there, or not to be run. */
+async function versionOf(program: string): Promise<string | null> {
+  try {
+    await access(program, constants.X_OK);
+    const { code, stdout } = await run({ program, args: ['--version'], env: { LC_ALL: 'C', PATH: process.env['PATH'] ?? '' } });
+    return code === 0 ? (/^\S+ \(PostgreSQL\) [0-9.a-z]+/.exec(stdout)?.[0] ?? null) : null;
+  } catch {
+    // A directory of the list without the tool, or a tool for another machine: the search goes on, and names what it saw.
+    return null;
+  }
+}
+
+const majorOf = (version: string): number => Number(/ (\d+)[0-9.a-z]*$/.exec(version)?.[1]);
