@@ -1,6 +1,4 @@
 /** Which backup a fallback takes, and which backups have had their time. Pure: the clock is an argument. */
-import { seconds } from '../api/target.ts';
-import type { TargetSpec } from '../api/target.ts';
 import type { BackupManifest } from './model.ts';
 
 /** A database whatever its oid, which a restore changes. */
@@ -18,11 +16,6 @@ export type FallbackChoice =
   | { readonly kind: 'backup'; readonly backup: BackupManifest }
   /** One reason for each backup that there is, newest first; none: there is no backup. */
   | { readonly kind: 'none'; readonly rejected: readonly { readonly id: string; readonly because: string }[] };
-
-/** Until when a backup is kept at the least: what its manifest promises. */
-export function retainUntil(retention: Pick<TargetSpec['backup']['retention'], 'minAge'>, finishedAt: Date): Date {
-  return new Date(finishedAt.getTime() + seconds(retention.minAge) * 1000);
-}
 
 /** The newest verified backup of this very database at exactly the desired revisions, or why each one is none. */
 export function chooseFallback(

@@ -146,4 +146,4 @@ async function act(): Promise<unknown> {
   }
 }
 
-console.log(JSON.stringify(await act()));
+process.stdout.write(JSON.stringify(await act()));

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { BackupManifest } from '../../../src/rollback/model.ts';
-import { chooseFallback, expired, retainUntil } from '../../../src/rollback/retention.ts';
+import { chooseFallback, expired } from '../../../src/rollback/retention.ts';
 import { database, manifestOf } from './samples.ts';
 
 const now = new Date('2026-03-01T12:00:00Z');
@@ -195,8 +195,4 @@ describe('the fallback', () => {
   test('takes none where there is none', () => {
     expect(choose([])).toEqual({ kind: 'none', rejected: [] });
   });
-});
-
-test('a backup is kept until its minimal age is over, counted from its end', () => {
-  expect(retainUntil({ minAge: '1h30m' }, now).toISOString()).toBe('2026-03-01T13:30:00.000Z');
 });
