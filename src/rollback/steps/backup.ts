@@ -17,10 +17,10 @@ export async function backup(scope: Scope, operation: Operation): Promise<Operat
 
   const schema = (await scope.database.liveSchema()).digest;
   const revisions = await readRevisions(scope);
-  if (clean.plan.kind !== 'backup' && !sameRevisions(revisions, clean.plan.current)) {
+  if (clean.plan.kind !== 'backup' && !sameRevisions(revisions, clean.origin.revisions)) {
     throw retry(
       'ChangedOutside',
-      `Database ${clean.origin.identity.name} went from ${formatRevisions(clean.plan.current)} to ${formatRevisions(revisions)} while the change was planned; nothing was done. It is planned again.`,
+      `Database ${clean.origin.identity.name} went from ${formatRevisions(clean.origin.revisions)} to ${formatRevisions(revisions)} while the change was planned; nothing was done. It is planned again.`,
     );
   }
   try {

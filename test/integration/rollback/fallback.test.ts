@@ -1,0 +1,187 @@
+/** What happens where a downgrade can't be trusted: the backup at the desired revision, or the origin; never neither. */
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { describe, expect, test } from '@jest/globals';
+
+import { contentChecksum, majors, query } from '../../support/postgres.ts';
+import { createScene, type Major, type Scene, threeSteps } from '../../support/scene.ts';
+
+const withDowngrade = (id: string, downgrade: string) => ({
+  revisions: threeSteps.revisions.map((revision) => (revision.id === id ? { ...revision, downgrade } : revision)),
+});
+const raising = withDowngrade('a2', `raise RuntimeError('no way back')`);
+const passing = withDowngrade('a2', 'pass');
+
+/** At a3, with a verified backup at a1, and a row written since. */
+async function upgraded(major: Major, history: typeof raising): Promise<Scene> {
+  const scene = await createScene(major, { history });
+  await scene.goTo('a1');
+  await scene.goTo('a3');
+  await scene.query(`INSERT INTO users VALUES (5000, 'late', 'late@example.org')`);
+  return scene;
+}
+
+describe.each(majors)('PostgreSQL %i: a downgrade that raises', (major) => {
+  test('is followed by the backup at the desired revision, swapped in; the old database is kept aside', async () => {
+    await using scene = await upgraded(major, raising);
+    const before = await contentChecksum(scene.database.adminUrl);
+    const { outcome, status } = await scene.goTo('a1');
+    expect(outcome).toMatchObject({
+      kind: 'ready',
+      reason: 'RestoredFromBackup',
+      message: expect.stringContaining('no way back'),
+    });
+    expect(await scene.version()).toBe('a1');
+    expect(await scene.query('SELECT count(*)::int AS n FROM users')).toEqual([{ n: 1000 }]);
+
+    const aside = status.keptAside[0];
+    expect(outcome.message).toContain(aside?.name);
+    expect(await scene.databases()).toEqual([scene.database.name, aside?.name].sort());
+    const url = new URL(scene.database.adminUrl);
+    url.pathname = `/${encodeURIComponent(aside?.name ?? '')}`;
+    expect(await contentChecksum(url.href)).toBe(before);
+  });
+});
+
+describe('a downgrade that raises', () => {
+  test.each([
+    ['without a backup at the desired revision', async (scene: Scene) => removeBackups(scene), {}],
+    ['where the policy forbids restoring', async () => undefined, { policy: { dataLoss: 'Allow', restore: 'Forbid' } }],
+  ])('%s ends at the origin, stalled with the reason, with every row', async (_, arrange, spec) => {
+    await using scene = await upgraded(16, raising);
+    await arrange(scene);
+    const before = await contentChecksum(scene.database.adminUrl);
+    const { outcome, again } = await scene.goTo('a1', spec);
+    expect(outcome).toMatchObject({
+      kind: 'stalled',
+      reason: 'DowngradeFailed',
+      message: expect.stringMatching(/no way back.*versions\/.*py:\d+.*migration-target reconcile unicorn/s),
+    });
+    expect(again).toBe(false);
+    expect(await contentChecksum(scene.database.adminUrl)).toBe(before);
+    expect(await scene.version()).toBe('a3');
+    expect(await scene.databases()).toEqual([scene.database.name]);
+  });
+
+  test('and committed half of its steps goes back to the origin by the backup taken before', async () => {
+    await using scene = await createScene(16, { history: { ...raising, transactionPerMigration: true } });
+    await scene.goTo('a3');
+    const before = await contentChecksum(scene.database.adminUrl);
+    const { outcome, status } = await scene.goTo('a1');
+    expect(outcome).toMatchObject({
+      kind: 'stalled',
+      reason: 'DowngradeFailed',
+      message: expect.stringContaining('restored from the backup taken before'),
+    });
+    expect(await scene.version()).toBe('a3');
+    expect(await contentChecksum(scene.database.adminUrl)).toBe(before);
+    expect(status.keptAside).toHaveLength(1);
+  });
+
+  test('is tried again only when somebody asks', async () => {
+    await using scene = await createScene(16, { history: raising });
+    await scene.goTo('a3');
+    await scene.goTo('a1');
+    await scene.reconcile();
+    expect((await scene.status()).history).toHaveLength(2);
+    await scene.reconcile({ kind: 'apply' });
+    expect((await scene.status()).history).toHaveLength(3);
+  });
+});
+
+describe('a downgrade that does nothing', () => {
+  test('is found out by the schema, and followed by the backup', async () => {
+    await using scene = await upgraded(16, passing);
+    const { outcome } = await scene.goTo('a1');
+    expect(outcome).toMatchObject({
+      kind: 'ready',
+      reason: 'RestoredFromBackup',
+      message: expect.stringContaining('email'),
+    });
+    expect(await scene.query(`SELECT 1 FROM information_schema.columns WHERE column_name = 'email'`)).toEqual([]);
+  });
+
+  test('is not confused with what a person added since: drift restores nothing', async () => {
+    await using scene = await upgraded(16, threeSteps as typeof raising);
+    await scene.query('CREATE INDEX by_hand ON users (name)');
+    const { outcome } = await scene.goTo('a1');
+    expect(outcome).toMatchObject({ kind: 'ready', reason: 'Downgraded' });
+    expect(await scene.query('SELECT count(*)::int AS n FROM users')).toEqual([{ n: 1001 }]);
+  });
+});
+
+describe('verification', () => {
+  test("fails where one of the user's queries gives another answer, and the database goes back", async () => {
+    await using scene = await createScene(16, { history: threeSteps });
+    await scene.goTo('a3');
+    const { outcome } = await scene.goTo('a1', {
+      verify: { queries: [{ name: 'many', sql: 'SELECT count(*) > 5000 FROM users', expect: 't' }] },
+    });
+    expect(outcome).toMatchObject({
+      kind: 'stalled',
+      reason: 'VerificationFailed',
+      message: expect.stringContaining("the query 'many' gave 'f' and not 't'"),
+    });
+    expect(await scene.version()).toBe('a3');
+  });
+});
+
+describe('restoreFrom', () => {
+  test('is carried out once, and then the declared revision is gone for', async () => {
+    await using scene = await upgraded(16, threeSteps as typeof raising);
+    const atA1 = await backupAt(scene, 'a1');
+    const { outcome } = await scene.goTo('a2', { restoreFrom: { backup: atA1 } });
+    expect(outcome).toMatchObject({ kind: 'ready', reason: 'Upgraded' });
+    expect(await scene.version()).toBe('a2');
+    expect(await scene.query('SELECT count(*)::int AS n FROM users')).toEqual([{ n: 1000 }]);
+
+    await rm(join(scene.dir, 'state'), { recursive: true });
+    await scene.query(`INSERT INTO users VALUES (6000, 'later', null)`);
+    await scene.reconcile();
+    expect(await scene.query('SELECT count(*)::int AS n FROM users')).toEqual([{ n: 1001 }]);
+  });
+
+  test('of a backup that is not there is refused', async () => {
+    await using scene = await upgraded(16, threeSteps as typeof raising);
+    const { outcome } = await scene.goTo('a3', { restoreFrom: { backup: 'default.unicorn-20260101T000000Z-000000' } });
+    expect(outcome).toMatchObject({ kind: 'stalled', reason: 'BackupNotFound' });
+  });
+});
+
+describe('the database kept aside', () => {
+  test('is dropped once its time is over, and not before', async () => {
+    await using scene = await upgraded(16, raising);
+    await scene.goTo('a1');
+    await scene.reconcile();
+    expect(await scene.databases()).toHaveLength(2);
+    await scene.declare({ backup: { storage: { directory: { path: scene.backups } }, retention: { minAge: '1s' } } });
+    const kept = (await scene.status()).keptAside[0];
+    expect(kept).toBeDefined();
+    const later = { ...scene.ports, clock: { now: () => new Date(Date.now() + 48 * 3_600_000) } };
+    const { reconcile } = await import('../../../src/rollback/reconcile.ts');
+    const { status } = await reconcile(
+      await scene.target(),
+      later,
+      { kind: 'reconcile' },
+      new AbortController().signal,
+    );
+    expect(status.keptAside).toEqual([]);
+    expect(await scene.databases()).toEqual([scene.database.name]);
+  });
+});
+
+async function backupAt(scene: Scene, revision: string): Promise<string> {
+  const store = await scene.ports.backups.open((await scene.target()).spec.backup.storage, {
+    namespace: 'default',
+    name: 'unicorn',
+  });
+  const found = (await store.list()).backups.find(({ revisions }) => revisions?.join() === revision);
+  if (found === undefined) throw new Error(`no backup at ${revision}`);
+  return found.id;
+}
+
+async function removeBackups(scene: Scene): Promise<void> {
+  await rm(scene.backups, { recursive: true });
+  await query(scene.database.adminUrl, 'SELECT 1');
+}

@@ -1,0 +1,43 @@
+import { describe, expect, test } from '@jest/globals';
+
+import { majors } from '../../support/postgres.ts';
+import { contentChecksum } from '../../support/postgres.ts';
+import { createScene, threeSteps } from '../../support/scene.ts';
+
+describe.each(majors)('PostgreSQL %i: the procedure', (major) => {
+  test('upgrades an empty database, several steps in one go', async () => {
+    await using scene = await createScene(major, { history: threeSteps });
+    const { outcome } = await scene.goTo('a3');
+    expect(outcome).toMatchObject({ kind: 'ready', reason: 'Upgraded' });
+    expect(await scene.version()).toBe('a3');
+    const status = await scene.status();
+    expect(status).toMatchObject({
+      currentRevision: 'a3',
+      operation: null,
+      lastBackup: { revisions: null, verified: true },
+    });
+    expect(await scene.databases()).toEqual([scene.database.name]);
+  });
+
+  test('downgrades several steps in one go, with a verified backup of before', async () => {
+    await using scene = await createScene(major, { history: threeSteps });
+    await scene.goTo('a3');
+    const { outcome, status } = await scene.goTo('a1');
+    expect(outcome).toMatchObject({ kind: 'ready', reason: 'Downgraded' });
+    expect(await scene.version()).toBe('a1');
+    expect(status.lastBackup).toMatchObject({ revisions: ['a3'], verified: true });
+    expect(await scene.query(`SELECT count(*)::int AS n FROM users`)).toEqual([{ n: 1000 }]);
+    expect(await scene.query(`SELECT 1 FROM information_schema.columns WHERE column_name = 'email'`)).toEqual([]);
+  });
+
+  test('does nothing where the database is there, and starts no Python', async () => {
+    await using scene = await createScene(major, { history: threeSteps });
+    await scene.goTo('a2');
+    const before = await contentChecksum(scene.database.adminUrl);
+    await scene.declare({ alembic: { ...scene.project.alembic, python: '/nonexistent/python' } });
+    const { outcome, status } = await scene.reconcile();
+    expect(outcome).toMatchObject({ kind: 'ready', reason: 'InSync' });
+    expect(status.history).toHaveLength(1);
+    expect(await contentChecksum(scene.database.adminUrl)).toBe(before);
+  });
+});
