@@ -19,6 +19,10 @@ export interface ApiServer {
   readonly kubectlPath: string;
   readonly logFile: string;
   stop(): Promise<void>;
+  /** Kills the API server, not its etcd: nobody is told, nothing is lost. */
+  kill(): Promise<void>;
+  /** Starts it again after `kill`, and waits until it is ready. */
+  start(): Promise<void>;
 }
 
 const READY_WITHIN_MS = 90_000;
@@ -64,23 +68,21 @@ export async function startApiServer(binaries: KubeBinaries): Promise<ApiServer>
     ],
     { logFile: join(dir, 'etcd.log'), signal: 'TERM', removeAfterwards: dir },
   );
-  const server = supervise(
-    [
-      binaries.apiserver,
-      `--etcd-servers=${etcdUrl}`,
-      `--cert-dir=${join(dir, 'certificates')}`,
-      '--bind-address=127.0.0.1',
-      `--secure-port=${port}`,
-      `--service-account-key-file=${join(dir, 'sa.pub')}`,
-      `--service-account-signing-key-file=${join(dir, 'sa.key')}`,
-      '--service-account-issuer=https://kubernetes.default.svc',
-      `--token-auth-file=${join(dir, 'tokens.csv')}`,
-      '--authorization-mode=RBAC',
-      '--service-cluster-ip-range=10.0.0.0/24',
-      '--allow-privileged',
-    ],
-    { logFile, signal: 'TERM' },
-  );
+  const command = [
+    binaries.apiserver,
+    `--etcd-servers=${etcdUrl}`,
+    `--cert-dir=${join(dir, 'certificates')}`,
+    '--bind-address=127.0.0.1',
+    `--secure-port=${port}`,
+    `--service-account-key-file=${join(dir, 'sa.pub')}`,
+    `--service-account-signing-key-file=${join(dir, 'sa.key')}`,
+    '--service-account-issuer=https://kubernetes.default.svc',
+    `--token-auth-file=${join(dir, 'tokens.csv')}`,
+    '--authorization-mode=RBAC',
+    '--service-cluster-ip-range=10.0.0.0/24',
+    '--allow-privileged',
+  ];
+  let server = supervise(command, { logFile, signal: 'TERM' });
   const stop = async (): Promise<void> => {
     await server.stop();
     await etcd.stop();
@@ -95,7 +97,18 @@ export async function startApiServer(binaries: KubeBinaries): Promise<ApiServer>
       cause,
     });
   }
-  return { url, kubeconfig, kubectlPath: binaries.kubectl, logFile, stop };
+  return {
+    url,
+    kubeconfig,
+    kubectlPath: binaries.kubectl,
+    logFile,
+    stop,
+    kill: () => server.kill(),
+    start: async () => {
+      server = supervise(command, { logFile, signal: 'TERM' });
+      await untilReady(server, url, token, certificate);
+    },
+  };
 }
 
 async function untilReady(server: Supervised, url: string, token: string, certificate: string): Promise<void> {

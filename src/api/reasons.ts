@@ -18,6 +18,7 @@ export const reasons = {
   LockTimedOut: 'A table was locked by another session for longer than lockTimeout; nothing was changed.',
   WritersActive: 'Somebody wrote between the backup and the change; nothing was changed.',
   OperationInterrupted: 'The controller was stopped; the next start goes on.',
+  HomeUnavailable: 'The Kubernetes API could not be read or written; it is tried again.',
   StorageUnavailable: 'The backup storage could not be read or written.',
   // Stalled: the declaration
   InvalidSpec: 'The declaration breaks a rule of the API.',

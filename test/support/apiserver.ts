@@ -20,6 +20,10 @@ export interface ApiServer {
 
 export interface OwnApiServer extends ApiServer {
   stop(): Promise<void>;
+  /** Kills the API server, not its etcd. */
+  kill(): Promise<void>;
+  /** Starts it again after `kill`, and waits until it is ready. */
+  start(): Promise<void>;
 }
 
 /** The API server of the run, started when first asked for, shared by all tests. It has no controllers: what is owned is not collected. */
@@ -30,7 +34,7 @@ export async function apiServer(): Promise<ApiServer> {
 /** One of the test's own, to be stopped by it. */
 export async function startApiServer(): Promise<OwnApiServer> {
   const server = await start(await ensureKubeBinaries());
-  return { ...withKubectl(server), stop: () => server.stop() };
+  return { ...withKubectl(server), stop: server.stop, kill: server.kill, start: server.start };
 }
 
 /** A namespace of one test's own. */
