@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import type { OnProgress } from './cache.ts';
+import { installDebianPackage } from './debian.ts';
 import { freePort } from './free-port.ts';
 import type { Venv } from './python.ts';
 import { run, runOrThrow } from './run.ts';
@@ -70,26 +71,13 @@ export async function postgresBinaries(
   }
   const binDir = DEBIAN(major);
   if (await exists(join(binDir, 'postgres'))) return binDir;
-  if (process.getuid?.() !== 0 || !(await exists('/usr/bin/apt-get'))) {
+  await installDebianPackage(`postgresql-${major}`, onProgress).catch((cause: unknown) => {
     throw new Error(
-      `PostgreSQL ${major} is not in ${binDir}: install it (on Debian 12: apt-get install postgresql-${major}), or leave it out of the tests by MIGRATION_TARGET_TEST_MAJORS=16,18`,
+      `PostgreSQL ${major} is not in ${binDir}: install it, or leave it out of the tests by MIGRATION_TARGET_TEST_MAJORS=16,18`,
+      { cause },
     );
-  }
-  await installDebianPackage(`postgresql-${major}`, onProgress);
+  });
   return binDir;
-}
-
-async function installDebianPackage(name: string, onProgress: OnProgress): Promise<void> {
-  onProgress(`installing ${name} with apt-get`);
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  const install = (wanted: string) =>
-    runOrThrow('apt-get', ['install', '-y', '-q', '--no-install-recommends', wanted], { env });
-  await runOrThrow('apt-get', ['update', '-q'], { env });
-  // The package would otherwise make and start a server of its own.
-  await install('postgresql-common');
-  const settings = '/etc/postgresql-common/createcluster.conf';
-  await writeFile(settings, `${await readFile(settings, 'utf8')}\ncreate_main_cluster = false\n`);
-  await install(name);
 }
 
 /** Makes a database cluster (unless `dir` has one) and starts a server on it. Throws with the end of the server's log where it fails. */
@@ -243,13 +231,14 @@ async function untilReady(server: Supervised, binDir: string, port: number): Pro
   throw new Error(`the server was not ready within ${READY_WITHIN_MS / 1000} s`);
 }
 
-interface Account {
+/** A user of the machine. */
+export interface Account {
   readonly uid: number;
   readonly gid: number;
 }
 
 /** Whom the server runs as where we are root, which PostgreSQL refuses: `postgres` if there is such a user, else `nobody`. */
-async function serverAccount(): Promise<Account | null> {
+export async function serverAccount(): Promise<Account | null> {
   if (process.getuid?.() !== 0) return null;
   const users = await readFile('/etc/passwd', 'utf8');
   const [, uid = '65534', gid = '65534'] = /^postgres:[^:]*:(\d+):(\d+):/m.exec(users) ?? [];

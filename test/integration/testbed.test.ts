@@ -10,6 +10,7 @@ import {
   startReplica,
 } from '../support/postgres.ts';
 import type { TestDatabase } from '../support/postgres.ts';
+import { startPooler } from '../support/pooler.ts';
 
 describe.each(majors)('PostgreSQL %i of the test bed', (major) => {
   let database: TestDatabase;
@@ -105,6 +106,13 @@ describe.each(majors)('PostgreSQL %i of the test bed', (major) => {
       await server.stop();
     }
   });
+});
+
+test('a pooler stands before a database', async () => {
+  await using database = await createDatabase(majors[0] ?? 16);
+  await using pooler = await startPooler(database, 'transaction');
+  expect(await query(pooler.url, 'SELECT current_database() AS name')).toEqual([{ name: database.name }]);
+  expect(pooler.url).not.toBe(database.url);
 });
 
 test('the libraries of the program can be imported in a test', async () => {

@@ -34,7 +34,7 @@ export async function apiServer(): Promise<ApiServer> {
 /** One of the test's own, to be stopped by it. */
 export async function startApiServer(): Promise<OwnApiServer> {
   const server = await start(await ensureKubeBinaries());
-  return { ...withKubectl(server), stop: server.stop, kill: server.kill, start: server.start };
+  return { ...withKubectl(server), stop: () => server.stop(), kill: () => server.kill(), start: () => server.start() };
 }
 
 /** A namespace of one test's own. */
