@@ -39,6 +39,10 @@ export function structuralSchema(schema: z.ZodType): OpenApi {
 
 /** Takes out of one node, in place, what structural schemas do not know, and puts in what only they know. */
 function adapt(node: Record<string, unknown>): void {
+  for (const key of ['allOf', 'anyOf', 'oneOf', 'not', '$ref']) {
+    if (key in node)
+      throw new Error(`${JSON.stringify(node)} is not structural: write the schema in src/api without ${key}`);
+  }
   const { override } = node;
   if (override !== undefined) {
     const { description } = node;

@@ -62,7 +62,7 @@ export const headRevision = withRules(z.string().meta({ maxLength: 32 }), [
 /** `spec.revision`. Kubernetes is told to let a number through, so that a rule can say what to write instead. */
 export const revision = withRules(z.string(), rulesOfText('type(self) != string || '))
   .describe(
-    'The alembic revision that the database should be at: its absolute id as the migration file has it, in quotes; or "base", the state before the first migration. An older revision than the current one is a downgrade.',
+    'A string, always in quotes: the alembic revision that the database should be at, its absolute id as the migration file has it; or "base", the state before the first migration. An older revision than the current one is a downgrade.',
   )
   .meta({
     override: {

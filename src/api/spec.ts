@@ -163,10 +163,12 @@ const storage = withRules(
   z.strictObject({
     directory: z
       .strictObject({
-        path: path('The folder: an absolute path. A missing one is created.').regex(
-          /^\//,
-          'write an absolute path, e.g. /var/backups/database',
-        ),
+        path: z
+          .string()
+          .min(1)
+          .max(1024)
+          .regex(/^\/[^\0]*$/, 'write an absolute path, e.g. /var/backups/database')
+          .describe('The folder: an absolute path. A missing one is created.'),
       })
       .describe('A folder that the controller reaches. Refused in a pod.')
       .optional(),
