@@ -4,7 +4,7 @@ const suite = (displayName, testBed = {}) => ({
   displayName,
   ...testBed,
   testMatch: [`<rootDir>/test/${displayName}/**/*.test.ts`],
-  testEnvironment: 'node',
+  testEnvironment: '<rootDir>/test/support/environment.mjs',
   extensionsToTreatAsEsm: ['.ts'],
   transform: { '^.+\\.ts$': '<rootDir>/test/support/strip-types.mjs' },
 });

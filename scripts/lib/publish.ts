@@ -32,6 +32,8 @@ async function removeAbandoned(path: string): Promise<void> {
     const pid = Number(entry.slice(prefix.length).split('-')[0]);
     if (!isAlive(pid)) await rm(join(parent, entry), { recursive: true, force: true });
   }
+  // A link to a folder that somebody removed.
+  if (published !== null && !(await readdir(path).catch(() => null))) await rm(path, { force: true });
 }
 
 function isAlive(pid: number): boolean {
