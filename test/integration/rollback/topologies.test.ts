@@ -2,6 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 
 import type { Revision } from '../../support/alembic.ts';
+import { query } from '../../support/postgres.ts';
 import { createScene } from '../../support/scene.ts';
 
 const table = (id: string, rest: Partial<Revision> = {}): Revision => ({
@@ -159,7 +160,7 @@ describe('the version table', () => {
     await using scene = await createScene(16, { history: { revisions: branches } });
     await scene.goTo('a1');
     await scene.goTo('a2');
-    await scene.query(`UPDATE alembic_version SET version_num = 'newer'; CREATE TABLE from_newer (id int)`);
+    await query(scene.database.url, `UPDATE alembic_version SET version_num = 'newer'; CREATE TABLE from_newer (id int)`);
     const { outcome, status } = await scene.goTo('a1');
     expect(outcome).toMatchObject({ kind: 'ready', reason: 'RestoredFromBackup' });
     expect(await scene.version()).toBe('a1');
