@@ -2,7 +2,8 @@
  * What the application's Python gets of the controller's own environment: how to find and run programs, never what the
  * controller knows. Whatever else env.py needs is declared in `spec.alembic.env`.
  */
-const inherited = /^(PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|VIRTUAL_ENV|PYTHON\w*|LD_LIBRARY_PATH|DYLD_LIBRARY_PATH|SSL_CERT_FILE|SSL_CERT_DIR|XDG_\w+)$/;
+const inherited =
+  /^(PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|VIRTUAL_ENV|PYTHON\w*|LD_LIBRARY_PATH|DYLD_LIBRARY_PATH|SSL_CERT_FILE|SSL_CERT_DIR|XDG_\w+)$/;
 
 /**
  * The environment of the Python process.

@@ -31,7 +31,17 @@ const asyncpgVariables: Readonly<Record<string, string>> = {
 };
 
 /** What asyncpg and SQLAlchemy's dialect for it take as they are. */
-const asyncpgKnows = new Set(['host', 'port', 'user', 'password', 'database', 'passfile', 'target_session_attrs', 'krbsrvname', 'gsslib']);
+const asyncpgKnows = new Set([
+  'host',
+  'port',
+  'user',
+  'password',
+  'database',
+  'passfile',
+  'target_session_attrs',
+  'krbsrvname',
+  'gsslib',
+]);
 
 /**
  * Translates a libpq URL for a driver, e.g. `postgresql+asyncpg`. libpq's drivers (psycopg, psycopg2) take every
@@ -41,12 +51,24 @@ const asyncpgKnows = new Set(['host', 'port', 'user', 'password', 'database', 'p
  */
 export function urlForDriver(libpqUrl: string, scheme: string): DriverUrl {
   const parts = /^postgres(?:ql)?(?:\+\w+)?:\/\/([^?]*)(?:\?(.*))?$/s.exec(libpqUrl);
-  if (parts === null) throw stalled('DatabaseUrlInvalid', 'The database URL does not start with postgresql://. Correct it in the Secret that spec.database.urlFrom names.');
+  if (parts === null)
+    throw stalled(
+      'DatabaseUrlInvalid',
+      'The database URL does not start with postgresql://. Correct it in the Secret that spec.database.urlFrom names.',
+    );
   const address = parts[1] ?? '';
   const parameters = (parts[2] ?? '').split('&').filter((parameter) => parameter !== '');
   const driver = scheme.split('+')[1];
   if (driver === 'asyncpg') return asyncpgUrl(scheme, address, parameters);
-  if (driver === 'pg8000') return { url: joined(scheme, address, parameters.filter((parameter) => !pg8000Drops(parameter))), env: {} };
+  if (driver === 'pg8000')
+    return {
+      url: joined(
+        scheme,
+        address,
+        parameters.filter((parameter) => !pg8000Drops(parameter)),
+      ),
+      env: {},
+    };
   return { url: joined(scheme, address, parameters), env: {} };
 }
 

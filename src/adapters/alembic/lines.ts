@@ -1,7 +1,10 @@
 import { StringDecoder } from 'node:string_decoder';
 
 /** Cuts a stream of bytes into lines, each at most `longest` characters; the rest of a longer one is dropped. */
-export function lineSplitter(longest: number, onLine: (line: string) => void): { push(chunk: Buffer): void; end(): void } {
+export function lineSplitter(
+  longest: number,
+  onLine: (line: string) => void,
+): { push(chunk: Buffer): void; end(): void } {
   const decoder = new StringDecoder('utf8');
   let pending = '';
   const take = (text: string): void => {

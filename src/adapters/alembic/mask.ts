@@ -5,5 +5,6 @@ const urlPassword = /([a-z][\w+.-]*:\/\/[^\s:/@]*:)[^\s@]+(?=@)/gi;
 export function masker(secrets: Iterable<string>): (text: string) => string {
   // The longest first: one may contain another.
   const known = [...new Set(secrets)].filter((secret) => secret !== '').sort((a, b) => b.length - a.length);
-  return (text) => known.reduce((masked, secret) => masked.replaceAll(secret, '***'), text).replace(urlPassword, '$1***');
+  return (text) =>
+    known.reduce((masked, secret) => masked.replaceAll(secret, '***'), text).replace(urlPassword, '$1***');
 }

@@ -2,13 +2,20 @@ import { randomBytes } from 'node:crypto';
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
 import { lineSplitter } from './lines.ts';
 
 const driverModules = ['channel', 'config', 'failures', 'graph', 'guard', 'judge', 'operation', 'serve'];
 
-/** Reads the driver's modules from standard input, so that nothing of it has to be installed where alembic is. */
+/**
+ * Reads the driver's modules from standard input, so that nothing of it has to be installed where alembic is. The
+ * working directory is no place to import from yet: a json.py in it would be taken for Python's own.
+ */
 const bootstrap = `
-import importlib.util, json, os, sys
+import sys
+if sys.path[:1] == [""]:
+    del sys.path[0]
+import importlib.util, json, os
 requests = os.fdopen(os.dup(0), "rb")
 sources = json.loads(requests.readline())
 class Driver:
@@ -25,7 +32,7 @@ serve(requests)
 `;
 
 /** Longer lines of output are cut. */
-const longestLine = 2_000;
+const longestLine = 4_000;
 /** A line of the driver's own may hold a whole graph. */
 const longestAnswer = 256 * 1024 * 1024;
 /** Of what a process wrote last, for the error that tells of its death. */
@@ -66,7 +73,7 @@ export interface PythonOptions {
 
 /** A Python process that serves requests one after another, each answered by one message. */
 export interface PythonProcess extends AsyncDisposable {
-  /** Waits for the next message that is no event. Rejects with ProcessEnded. */
+  /** Waits for the next answer, and until all is read that was printed before it. Rejects with ProcessEnded. */
   receive(onEvent: (event: Message) => void, onOutput: (line: string) => void): Promise<Message>;
   send(message: Message): void;
   /** Asks it where it is, then ends it with all that it started. `receive` then rejects. */
@@ -78,11 +85,13 @@ export interface PythonProcess extends AsyncDisposable {
  * starts is ended with it. Rejects with the error of `spawn` (ENOENT, EACCES) where there is no such program.
  */
 export async function startPython(options: PythonOptions): Promise<PythonProcess> {
-  const [program, child] = await Promise.all([readDriver(), spawned(options)]);
+  const program = await readDriver();
+  const child = await spawned(options);
   const nonce = `${randomBytes(16).toString('hex')} `;
+  const python = serveLines(child, nonce);
   child.stdin.on('error', () => {}); // The process has ended: `receive` tells how.
   child.stdin.write(`${program}\n${JSON.stringify({ nonce, settings: options.settings })}\n`);
-  return serveLines(child, nonce);
+  return python;
 }
 
 async function readDriver(): Promise<string> {
@@ -96,48 +105,53 @@ async function readDriver(): Promise<string> {
 }
 
 async function spawned(options: PythonOptions): Promise<ChildProcessWithoutNullStreams> {
-  const child = spawn(options.python, ['-u', '-c', bootstrap], { cwd: options.workingDir, env: options.env, detached: true });
+  const child = spawn(options.python, ['-u', '-c', bootstrap], {
+    cwd: options.workingDir,
+    env: options.env,
+    detached: true,
+  });
   await once(child, 'spawn');
   return child;
 }
 
 function serveLines(child: ChildProcessWithoutNullStreams, nonce: string): PythonProcess {
-  const messages: Message[] = [];
+  const events: Message[] = [];
+  const answers: Message[] = [];
   const lastOutput: string[] = [];
-  let stack: readonly StackFrame[] = [];
+  let frames: readonly StackFrame[] = [];
   let ended: ProcessEnded | null = null;
-  let closing = false;
+  /** Answers whose output has all come: it takes a pipe of its own. */
+  let drained = 0;
   let wake = (): void => {};
   let onOutput: (line: string) => void = () => {};
 
   const output = (line: string): void => {
+    if (line.trim() === '') return;
     lastOutput.push(line);
     if (lastOutput.length > keptLines) lastOutput.shift();
     onOutput(line);
   };
-  const answers = lineSplitter(longestAnswer, (line) => {
-    // What a sitecustomize printed before the driver took hold of standard output.
-    if (!line.startsWith(nonce)) return output(line.slice(0, longestLine));
-    const message = JSON.parse(line.slice(nonce.length)) as Message;
-    if ('stuck' in message) stack = message['stuck'] as readonly StackFrame[];
-    else messages.push(message);
+  const take = (message: Message): void => {
+    if ('stuck' in message) frames = message['stuck'] as readonly StackFrame[];
+    else if ('event' in message) events.push(message['event'] as Message);
+    else answers.push(message);
+    wake();
+  };
+  readLines(child.stdout, longestAnswer, (line) => {
+    // Else it is what a sitecustomize printed before the driver took hold of standard output.
+    if (line.startsWith(nonce)) take(JSON.parse(line.slice(nonce.length)) as Message);
+    else output(line.slice(0, longestLine));
+  });
+  readLines(child.stderr, longestLine, (line) => {
+    if (line !== nonce.trim()) return output(line);
+    drained += 1;
     wake();
   });
-  const prints = lineSplitter(longestLine, output);
-  child.stdout.on('data', answers.push).on('end', answers.end);
-  child.stderr.on('data', prints.push).on('end', prints.end);
-  const exited = new Promise<void>((resolve) => {
-    child.once('exit', (code, signal) => {
-      // A process that env.py left behind may hold the pipes open: what is in them has come, or comes at once.
-      const settle = setTimeout(() => child.emit('close'), lastWordsMs);
-      child.once('close', () => {
-        clearTimeout(settle);
-        ended ??= new ProcessEnded(signal === null ? `ended with exit code ${String(code)}` : `was killed by ${signal}`, lastOutput, stack);
-        wake();
-        resolve();
-      });
-    });
-  });
+
+  const exited = (async () => {
+    ended = new ProcessEnded(await ending(child), lastOutput, frames);
+    wake();
+  })();
   const killGroup = (): void => {
     if (child.pid === undefined || ended !== null) return;
     try {
@@ -154,12 +168,15 @@ function serveLines(child: ChildProcessWithoutNullStreams, nonce: string): Pytho
     async receive(onEvent, listener) {
       onOutput = listener;
       for (;;) {
-        const message = messages.shift();
-        if (message === undefined) {
-          if (ended !== null) throw ended;
-          await new Promise<void>((resolve) => (wake = resolve));
-        } else if ('event' in message) onEvent(message['event'] as Message);
-        else return message;
+        for (let event = events.shift(); event !== undefined; event = events.shift()) onEvent(event);
+        if (drained > 0 && answers.length > 0) {
+          drained -= 1;
+          return answers.shift() ?? {};
+        }
+        if (ended !== null) throw ended;
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
       }
     },
     giveUp: () => {
@@ -167,12 +184,33 @@ function serveLines(child: ChildProcessWithoutNullStreams, nonce: string): Pytho
       setTimeout(killGroup, lastWordsMs).unref();
     },
     async [Symbol.asyncDispose]() {
-      if (closing) return exited;
-      closing = true;
       child.stdin.end();
       const impatience = setTimeout(killGroup, lastWordsMs);
       await exited;
       clearTimeout(impatience);
     },
   };
+}
+
+function readLines(stream: Readable, longest: number, onLine: (line: string) => void): void {
+  const splitter = lineSplitter(longest, onLine);
+  stream.on('data', (chunk: Buffer) => splitter.push(chunk));
+  stream.on('end', () => splitter.end());
+}
+
+/** Resolves with how it ended, once all that it wrote has been read. */
+function ending(child: ChildProcessWithoutNullStreams): Promise<string> {
+  return new Promise((resolve) => {
+    child.once('exit', (code, signal) => {
+      const settle = (): void => {
+        clearTimeout(patience);
+        child.stdout.destroy();
+        child.stderr.destroy();
+        resolve(signal === null ? `ended with exit code ${String(code)}` : `was killed by ${signal}`);
+      };
+      // A process that env.py left behind may hold the pipes open for ever.
+      const patience = setTimeout(settle, lastWordsMs);
+      child.once('close', settle);
+    });
+  });
 }

@@ -1,11 +1,19 @@
 import { isAbsolute, relative } from 'node:path';
 import { stalled } from '../../rollback/errors.ts';
 import type { RevisionGraph, Step } from '../../rollback/model.ts';
-import type { AlembicSession, AlembicSettings, MigrationError, MigrationEvent, MigrationResult } from '../../rollback/ports.ts';
+import type {
+  AlembicSession,
+  AlembicSettings,
+  MigrationError,
+  MigrationEvent,
+  MigrationResult,
+} from '../../rollback/ports.ts';
 import { ProcessEnded, type Message, type PythonProcess } from './python-process.ts';
 
 /** Lines of output that one run may report; a migration that prints each row must not fill the report. */
 const mostLines = 1_000;
+/** Less than what is read of a line, so that a secret at the cut is seen, and masked, as a whole. */
+const longestLine = 2_000;
 
 type Offline = Awaited<ReturnType<AlembicSession['offlineSql']>>;
 type GraphAnswer =
@@ -20,12 +28,22 @@ type GraphAnswer =
     };
 
 /** One operation's conversation with the driver. Requests are answered one at a time. */
-export function openSession(python: PythonProcess, settings: AlembicSettings, mask: (text: string) => string): AlembicSession {
+export function openSession(
+  python: PythonProcess,
+  settings: AlembicSettings,
+  mask: (text: string) => string,
+): AlembicSession {
   const { spec, signal } = settings;
   let graph: Promise<RevisionGraph> | null = null;
 
   /** Asks once; gives the process up if the signal aborts first, unless `mayInterrupt` says that it is too late for that. */
-  const ask = async (method: string, params: unknown, onEvent: (event: Message) => void, onLine: (line: string) => void, mayInterrupt: () => boolean): Promise<unknown> => {
+  const ask = async (
+    method: string,
+    params: unknown,
+    onEvent: (event: Message) => void,
+    onLine: (line: string) => void,
+    mayInterrupt: () => boolean,
+  ): Promise<unknown> => {
     const interrupt = (): void => {
       if (mayInterrupt()) python.giveUp();
     };
@@ -33,7 +51,7 @@ export function openSession(python: PythonProcess, settings: AlembicSettings, ma
     try {
       if (signal.aborted) interrupt();
       else python.send({ method, params });
-      return (await python.receive(onEvent, (line) => onLine(mask(line))))['result'];
+      return (await python.receive(onEvent, (line) => onLine(mask(line).slice(0, longestLine))))['result'];
     } finally {
       signal.removeEventListener('abort', interrupt);
     }
@@ -46,13 +64,28 @@ export function openSession(python: PythonProcess, settings: AlembicSettings, ma
       answer = (await ask('graph', {}, ignore, ignore, () => true)) as GraphAnswer;
     } catch (error) {
       if (!(error instanceof ProcessEnded)) throw error;
-      if (signal.aborted) throw stalled('TimedOut', `Reading the migrations of ${spec.workingDir} did not finish in time${hangsAt(error, spec.workingDir)}. Try: cd ${spec.workingDir} && alembic history`, error);
-      throw stalled('AlembicFailed', mask(`Python ${error.how} while alembic read the migrations of ${spec.workingDir}.${lastWords(error)}`), error);
+      if (signal.aborted)
+        throw stalled(
+          'TimedOut',
+          `Reading the migrations of ${spec.workingDir} did not finish in time${hangsAt(error, spec.workingDir)}. Try: cd ${spec.workingDir} && alembic history`,
+          error,
+        );
+      throw stalled(
+        'AlembicFailed',
+        mask(`Python ${error.how} while alembic read the migrations of ${spec.workingDir}.${lastWords(error)}`),
+        error,
+      );
     }
     if ('graph' in answer) return answer.graph;
     const { reason, message, file, line } = answer.failure;
-    if (reason === 'AlembicConfigNotFound') throw stalled(reason, `${message}. Correct spec.alembic.workingDir and spec.alembic.config.`);
-    throw stalled(reason, mask(`alembic can't read the migrations of ${spec.workingDir}${at(file, line)}: ${message}. Try: cd ${spec.workingDir} && alembic history`));
+    if (reason === 'AlembicConfigNotFound')
+      throw stalled(reason, `${message}. Correct spec.alembic.workingDir and spec.alembic.config.`);
+    throw stalled(
+      reason,
+      mask(
+        `alembic can't read the migrations of ${spec.workingDir}${at(file, line)}: ${message}. Try: cd ${spec.workingDir} && alembic history`,
+      ),
+    );
   };
 
   return {
@@ -73,7 +106,10 @@ export function openSession(python: PythonProcess, settings: AlembicSettings, ma
         return answer.ok ? answer : { ok: false, error: masked(answer.error, mask) };
       } catch (error) {
         if (!(error instanceof ProcessEnded)) throw error;
-        return { ok: false, error: masked(deathOf(error, watch.running(), signal.aborted && !free, spec.workingDir), mask) };
+        return {
+          ok: false,
+          error: masked(deathOf(error, watch.running(), signal.aborted && !free, spec.workingDir), mask),
+        };
       }
     },
 
@@ -84,7 +120,9 @@ export function openSession(python: PythonProcess, settings: AlembicSettings, ma
         return answer.kind === 'sql' ? answer : { kind: 'unavailable', because: mask(answer.because) };
       } catch (error) {
         if (!(error instanceof ProcessEnded)) throw error;
-        const because = signal.aborted ? `it did not finish in time${hangsAt(error, spec.workingDir)}` : `Python ${error.how}.${lastWords(error)}`;
+        const because = signal.aborted
+          ? `it did not finish in time${hangsAt(error, spec.workingDir)}`
+          : `Python ${error.how}.${lastWords(error)}`;
         return { kind: 'unavailable', because: mask(because) };
       }
     },
@@ -103,7 +141,8 @@ function watcher(steps: readonly Step[], onEvent: (event: MigrationEvent) => voi
     line: (line: string): void => {
       lines += 1;
       if (lines <= mostLines) onEvent({ kind: 'output', line });
-      else if (lines === mostLines + 1) onEvent({ kind: 'output', line: `… more than ${mostLines} lines: the rest is left out` });
+      else if (lines === mostLines + 1)
+        onEvent({ kind: 'output', line: `… more than ${mostLines} lines: the rest is left out` });
     },
     event: (event: Message): void => {
       const index = event['index'] as number;

@@ -18,6 +18,7 @@ class Channel:
         self._main = threading.get_ident()
         self._write_lock = threading.Lock()
         self._out = os.dup(1)
+        self._prints = os.dup(2)
         os.dup2(2, 1)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
@@ -48,7 +49,15 @@ class Channel:
         return self._queue.get()
 
     def send(self, message):
-        data = (self._nonce + json.dumps(message) + "\n").encode()
+        self._write(self._out, self._nonce + json.dumps(message) + "\n")
+
+    def answer(self, message):
+        """The end of a request; the mark tells that nothing printed before it is still on its way."""
+        self._write(self._prints, "\n" + self._nonce.strip() + "\n")
+        self.send(message)
+
+    def _write(self, file, text):
+        data = text.encode()
         with self._write_lock:
             while data:
-                data = data[os.write(self._out, data):]
+                data = data[os.write(file, data):]

@@ -68,6 +68,8 @@ def _inside(name, folder):
 def message_of(errors):
     """The driver's own words where a statement failed: SQLAlchemy's would repeat the parameters, which are data."""
     error = next((e for e in errors if sqlstate_of(e)), None)
+    while error is not None and error.__cause__ is not None and sqlstate_of(error.__cause__):
+        error = error.__cause__  # asyncpg's own, below SQLAlchemy's adapter
     if error is None:
         error = next((e.orig for e in errors if isinstance(getattr(e, "orig", None), BaseException)), errors[0])
     if isinstance(error, SystemExit):

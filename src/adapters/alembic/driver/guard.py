@@ -92,10 +92,12 @@ class Guard:
             " pg_catalog.set_config('application_name', '%s', false),"
             " pg_catalog.set_config('lock_timeout', '%dms', false)" % (self._application_name, self._lock_timeout_ms),
         )
-        # Else the settings would go with the first rollback.
-        connection.commit()
-        if self._database is None:
-            return
+        connection.commit()  # else the settings would go with the first rollback
+        if self._database is not None:
+            self._check_database(connection, name, oid, replica)
+            connection.rollback()  # leaves it as new, since SQLAlchemy may yet set its isolation level
+
+    def _check_database(self, connection, name, oid, replica):
         declared = self._database
         if name != declared["name"]:
             self._refuse("wrongDatabase", "env.py reaches the database %r, not the declared %r" % (name, declared["name"]))
@@ -115,8 +117,7 @@ class Guard:
             connection.rollback()
             if sqlstate_of(error) != "42501":
                 raise
-            return True  # This role may not read it; the lock on the same server is looked for all the same.
-        connection.commit()
+            return True  # This role may not read it; the lock, which is on the server too, is looked for all the same.
         return found == identifier
 
     # ---------------------------------------------------------------------------------------------- fencing

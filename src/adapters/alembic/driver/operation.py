@@ -8,7 +8,7 @@ from alembic.runtime.migration import HeadMaintainer, MigrationStep
 
 from migration_target_driver.config import ConfigNotFound, load_config, surroundings
 from migration_target_driver.failures import Stop, chain, describe, message_of, place_of
-from migration_target_driver.graph import load_scripts, describe_graph
+from migration_target_driver.graph import dependencies, describe_graph, downs, load_scripts
 from migration_target_driver.guard import Guard
 
 
@@ -19,13 +19,10 @@ class DryHeads(HeadMaintainer):
         super().__init__(None, heads)
 
     def _insert_version(self, version):
-        if version in self.heads:
-            raise Stop("%s is applied already" % version)
+        assert version not in self.heads
         self.heads.add(version)
 
     def _delete_version(self, version):
-        if version not in self.heads:
-            raise Stop("%s is not in the version table" % version)
         self.heads.remove(version)
 
     def _update_version(self, from_, to_):
@@ -175,18 +172,40 @@ def command_for(steps):
 
 
 def make_steps(scripts, heads, steps):
-    """alembic's steps, tried on the set of heads. Raises Stop where one can't follow the others."""
+    """alembic's steps, each tried on what is applied by then. Raises Stop where one can't follow the others."""
     dry = DryHeads(heads)
+    applied = with_ancestors(scripts, heads)
     made = []
     for step in steps:
         script = scripts.get_revision(step["revision"])
-        make = MigrationStep.upgrade_from_script if step["direction"] == "up" else MigrationStep.downgrade_from_script
+        is_up = step["direction"] == "up"
+        # alembic itself would take a revision without its parent for a new branch.
+        fits = can_go_up(script, applied) if is_up else can_go_down(script, applied)
+        if not fits:
+            raise Stop("%s of %s can't follow from the heads %s" % (step["direction"], script.revision, sorted(dry.heads)))
+        make = MigrationStep.upgrade_from_script if is_up else MigrationStep.downgrade_from_script
         made.append(make(scripts.revision_map, script))
-        try:
-            dry.update_to_step(made[-1])
-        except (AssertionError, KeyError, IndexError, ValueError) as error:
-            raise Stop("%s of %s can't follow from the heads %s" % (step["direction"], step["revision"], sorted(dry.heads))) from error
+        dry.update_to_step(made[-1])
+        (applied.add if is_up else applied.remove)(script.revision)
     return made
+
+
+def with_ancestors(scripts, ids):
+    found, todo = set(), list(ids)
+    while todo:
+        script = scripts.get_revision(todo.pop())
+        if script.revision not in found:
+            found.add(script.revision)
+            todo += downs(script) + dependencies(scripts, script)
+    return found
+
+
+def can_go_up(script, applied):
+    return script.revision not in applied and applied.issuperset(script._all_down_revisions)
+
+
+def can_go_down(script, applied):
+    return script.revision in applied and applied.isdisjoint(script._all_nextrev)
 
 
 class Run:

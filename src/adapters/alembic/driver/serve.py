@@ -9,8 +9,7 @@ OLDEST_ALEMBIC = (1, 8)
 
 
 def find_alembic():
-    """Imports alembic, whatever the working directory holds: many projects call their script folder `alembic`."""
-    sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
+    """Imports alembic before the working directory is searched: many projects call their script folder `alembic`."""
     try:
         import alembic
         import sqlalchemy
@@ -32,7 +31,7 @@ def serve(requests):
     channel = Channel(requests)
     tools, fatal = find_alembic()
     if fatal is not None:
-        channel.send({"fatal": fatal})
+        channel.answer({"fatal": fatal})
         return
     channel.watch()
 
@@ -40,7 +39,7 @@ def serve(requests):
 
     operation = Operation(channel, tools)
     methods = {"graph": operation.graph, "migrate": operation.migrate, "offlineSql": operation.offline_sql}
-    channel.send({"hello": tools})
+    channel.answer({"hello": tools})
     while True:
         request = channel.receive()
-        channel.send({"result": methods[request["method"]](request["params"])})
+        channel.answer({"result": methods[request["method"]](request["params"])})
