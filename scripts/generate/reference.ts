@@ -67,7 +67,7 @@ function typeOf(schema: OpenApi): string {
 }
 
 const rulesOf = (schema: OpenApi): readonly string[] =>
-  (schema['x-kubernetes-validations'] ?? []).map(({ message }) => `Else: ${message}.`);
+  (schema['x-kubernetes-validations'] ?? []).map(({ message }) => `Refused with: ${message}.`);
 
 const isEmpty = (value: unknown): boolean =>
   typeof value === 'object' && value !== null && Object.keys(value).length === 0;

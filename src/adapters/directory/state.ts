@@ -94,6 +94,8 @@ export function targetState(folder: string, key: TargetKey): TargetState {
 
     async saveStatus(next) {
       await status();
+      // What could not be read again would be a journal lost: better to fail before it is written.
+      targetStatus.parse(next);
       await replaceFile(statusFile, json({ version: 1, status: next }));
     },
 
