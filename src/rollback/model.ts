@@ -164,11 +164,9 @@ export interface DatabaseProperties {
 export interface Snapshot {
   /** `pg_snapshot_xmax`, as a decimal string. */
   readonly xmax: string;
-  /** Transactions under way at the snapshot, decimal strings. */
+  /** Transactions and subtransactions under way at the snapshot, decimal strings. */
   readonly inProgress: readonly string[];
   readonly rowCounts: RowCounts;
-  /** By table, where it has any: a fingerprint of the rows that transactions from around the snapshot made. */
-  readonly recent?: Readonly<Record<string, string>>;
 }
 
 /** What the fallback would restore, decided with the plan and bound to its digest. */

@@ -72,6 +72,9 @@ export function databaseFailure(error: unknown, subject: Subject, doing: string)
   if (code === '55P03' || code === '40P01' || code === '40001' || code === '57014') {
     return retry('LockTimedOut', `${what} Another session was in the way (SELECT * FROM pg_stat_activity WHERE datname = current_database()); it is tried again by itself.`, error);
   }
+  if (code === '42P04') {
+    return stalled('RecoveryFailed', `${what} Somebody else made it: rename or drop it, then: migration-target reconcile NAME`, error);
+  }
   if (code === '55006') {
     return stalled('SwapBlocked', `${what} End what uses it (pg_stat_activity, pg_prepared_xacts, pg_replication_slots), then: migration-target reconcile NAME`, error);
   }

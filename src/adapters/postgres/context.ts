@@ -27,7 +27,7 @@ export interface Context extends AsyncDisposable {
   /** A session of the caller's own on any database; the caller ends it. */
   connect(database: string, as?: Endpoint): Promise<Session>;
   /** A session that resolves names as the application's do, without our search_path; the caller ends it. */
-  connectAsApplication(): Promise<Session>;
+  connectAsApplication(database: string): Promise<Session>;
   tools(major: number): Promise<Tools>;
   /** For a tool to reach a database as the worker. */
   toolAccess(database: string): Promise<ToolAccess>;
@@ -63,13 +63,11 @@ export function createContext(settings: DatabaseSettings, connector: Connector, 
     onMaintenance: onMaintenance.get,
     leaveLive: onLive.close,
     connect,
-    connectAsApplication: () =>
-      connector.connect(application, {
-        applicationName: nameOn(live),
-        lockTimeoutSeconds: settings.lockTimeoutSeconds,
-        searchPath: 'application',
-        writable: false,
-      }),
+    connectAsApplication: (database) =>
+      connector.connect(
+        { ...application, database },
+        { applicationName: nameOn(database), lockTimeoutSeconds: settings.lockTimeoutSeconds, searchPath: 'application', writable: false },
+      ),
     tools: (major) => finder.find(major),
     toolAccess: (database) => toolAccess({ ...worker, database }, nameOn(database)),
     async [Symbol.asyncDispose]() {
@@ -81,18 +79,26 @@ export function createContext(settings: DatabaseSettings, connector: Connector, 
 
 /** One session, opened when first asked for, and again when it was lost. */
 function keepOpen(open: () => Promise<Session>): { readonly get: () => Promise<Session>; readonly close: () => Promise<void> } {
-  let current: Promise<Session> | null = null;
+  let current: { readonly opening: Promise<Session>; session: Session | null } | null = null;
   return {
-    async get() {
-      const session = await current?.catch(() => null);
-      if (session?.alive) return session;
-      current = open();
-      return current;
+    get() {
+      if (current === null || current.session?.alive === false) {
+        const opened: NonNullable<typeof current> = { opening: open(), session: null };
+        current = opened;
+        opened.opening.then(
+          (session) => (opened.session = session),
+          () => {
+            // Not kept: the next one who asks tries again.
+            if (current === opened) current = null;
+          },
+        );
+      }
+      return current.opening;
     },
     async close() {
       const closing = current;
       current = null;
-      const session = await closing?.catch(() => null);
+      const session = await closing?.opening.catch(() => null);
       await session?.[Symbol.asyncDispose]();
     },
   };

@@ -6,7 +6,7 @@ import { run } from '../process/run.ts';
 import type { Outcome } from '../process/run.ts';
 import type { Context } from './context.ts';
 import { readProperties } from './properties.ts';
-import { takeSnapshot } from './row-counts.ts';
+import { readPosition, takeSnapshot } from './row-counts.ts';
 import { toolCommand, toolFailure } from './tool-runs.ts';
 import type { Tools } from './tools.ts';
 import { readVersionTable } from './version-table.ts';
@@ -30,6 +30,7 @@ export async function dump(context: Context, directory: string, progress: Progre
   const tools = await context.tools(session.server.major);
   await using access = await context.toolAccess(context.live);
 
+  const position = await readPosition(session);
   return await session.transaction('ISOLATION LEVEL REPEATABLE READ, READ ONLY', async (transaction) => {
     const [exported] = await transaction.rows<{ snapshot: string; size: string; tables: string }>(
       'Exporting a snapshot',
@@ -61,7 +62,7 @@ export async function dump(context: Context, directory: string, progress: Progre
       );
     const dumping = dumpCompressed(tools, session.server.major, attempt);
     try {
-      const snapshot = await takeSnapshot(transaction);
+      const snapshot = await takeSnapshot(transaction, position);
       const versionTable = await readVersionTable(transaction, context.settings.versionTable);
       const properties = await readProperties(transaction, session.server.major);
       const outcome = await dumping;

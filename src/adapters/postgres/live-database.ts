@@ -8,13 +8,13 @@ import { elsewhereMark } from './identifiers.ts';
 import { takeLock } from './lock.ts';
 import { readProperties } from './properties.ts';
 import { readState } from './read.ts';
-import { connectToOwn, copySchema, restoreInto } from './restore.ts';
+import { assertIdentity, connectToOwn, copySchema, restoreInto } from './restore.ts';
 import { countRows, findWrites } from './row-counts.ts';
 import { readSchemaFacts } from './schema-facts.ts';
 import type { Session, Statements } from './session.ts';
 import { endSessions } from './sessions.ts';
 import { readSwapState, reopen, swap } from './swap.ts';
-import { readVersionTable, stampStatements } from './version-table.ts';
+import { readVersionTable, stamp } from './version-table.ts';
 
 const snapshotMode = 'ISOLATION LEVEL REPEATABLE READ, READ ONLY';
 const endSessionsSeconds = 20;
@@ -55,8 +55,10 @@ export function createLiveDatabase(context: Context): LiveDatabase {
       }
     },
     rowCounts: () => inSnapshot(countRows),
-    async query(sql) {
-      await using session = await context.connectAsApplication();
+    properties: () => inSnapshot((snapshot, { server }) => readProperties(snapshot, server.major)),
+    async query(sql, database) {
+      await using session = await context.connectAsApplication(database?.name ?? live);
+      if (database) await assertIdentity(session, database);
       return await session.firstValue('Running a query', sql).catch((error: unknown) => {
         // The statement itself is wrong, or the schema is not what it expects.
         if (error instanceof Failure && error.reason === 'InternalError') throw stalled('VerificationFailed', `${error.message} The query: ${sql}`, error);
@@ -81,7 +83,7 @@ export function createLiveDatabase(context: Context): LiveDatabase {
     },
     async stamp(database, revisions) {
       await using session = await connectToOwn(context, database);
-      await session.script('Stamping', stampStatements(settings.versionTable, revisions, context.application.user));
+      await stamp(session, settings.versionTable, revisions, context.application.user);
     },
 
     swap: (origin, into, aside) => swap(context, origin, into, aside),

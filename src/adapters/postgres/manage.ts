@@ -23,18 +23,20 @@ export async function findDatabases(maintenance: Statements, wanted: readonly Ow
 /** Far above where the server's own counter is, in all likelihood for good; 32 bits, unsigned. */
 const oidRange = { from: 3_000_000_000, to: 4_294_000_000 } as const;
 
-/** A name and an unused oid, to be journalled before the database exists. */
+/** A name and an oid, neither of them in use, to be journalled before the database exists. */
 export async function reserveDatabase(maintenance: Statements, live: string, purpose: Purpose, id: string): Promise<OwnDatabase> {
-  const name = derivedName(live, purpose, id);
-  for (;;) {
-    const candidate = { name, oid: oidRange.from + randomInt(oidRange.to - oidRange.from) };
-    const taken = await findDatabases(maintenance, [{ name: '', oid: candidate.oid }]);
-    if (taken.length === 0) return candidate;
+  for (let tried = 1; ; tried += 1) {
+    const candidate = {
+      name: derivedName(live, purpose, tried === 1 ? id : `${id}${tried}`),
+      oid: oidRange.from + randomInt(oidRange.to - oidRange.from),
+    };
+    if ((await findDatabases(maintenance, [candidate])).length === 0) return candidate;
   }
 }
 
-/** Does nothing where that name has that oid already: a creation that a crash cut off is begun again from a drop. */
+/** Where a creation was cut off before, what it left is dropped first: it has that very oid. */
 export async function createDatabase(maintenance: Statements, database: OwnDatabase, properties: DatabaseProperties, major: number): Promise<void> {
+  await dropDatabase(maintenance, database);
   for (const statement of creationStatements(database, properties, major)) await maintenance.script('Creating a database', statement);
 }
 

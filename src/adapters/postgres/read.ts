@@ -73,15 +73,15 @@ export async function readState(session: Session, table: TableName): Promise<Dat
   return session.transaction('ISOLATION LEVEL REPEATABLE READ, READ ONLY', async (snapshot) => {
     const [row] = await snapshot.rows<Row>('Reading the database', stateQuery, [table.schema, table.name]);
     if (!row) throw stalled('InternalError', `${session.subject.where} does not find itself in pg_database. Read the server's log.`);
-    const blockers = blockersOf(row, table);
+    const declared = await readDeclared(snapshot, row, table);
     return {
       identity: { systemIdentifier: row.system_identifier, name: row.database, oid: Number(row.oid) },
       server: session.server,
-      versionTable: await readDeclared(snapshot, row, table),
-      versionTables: row.version_tables,
+      versionTable: declared,
+      versionTables: [...new Set([...row.version_tables, ...(declared.kind === 'present' ? [`${table.schema}.${table.name}`] : [])])].sort(),
       empty: !row.has_objects,
       role: { name: row.role, createDatabase: row.createdb || row.superuser, superuser: row.superuser },
-      blockers,
+      blockers: blockersOf(row, table),
       sizeBytes: Number(row.size),
     };
   });

@@ -39,12 +39,22 @@ export async function restoreInto(context: Context, database: OwnDatabase, dump:
   await session.script('Analyzing', 'ANALYZE');
 }
 
-/** Connects to a database of ours, and makes sure that it is the one that was made, not another of its name. */
+/** Connects to a database of ours. */
 export async function connectToOwn(context: Context, database: OwnDatabase): Promise<Session> {
   const session = await context.connect(database.name);
+  try {
+    await assertIdentity(session, database);
+    return session;
+  } catch (error) {
+    await session[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** Makes sure that the session is in the database that was made, not in another of its name. */
+export async function assertIdentity(session: Session, database: OwnDatabase): Promise<void> {
   const [row] = await session.rows<{ oid: string }>('Identifying the database', 'SELECT oid::text FROM pg_database WHERE datname = current_database()');
-  if (row?.oid === `${database.oid}`) return session;
-  await session[Symbol.asyncDispose]();
+  if (row?.oid === `${database.oid}`) return;
   throw stalled(
     'RecoveryFailed',
     `The database "${database.name}" has the oid ${row?.oid}, not ${database.oid}: somebody else made it. Rename or drop it, then: migration-target reconcile NAME`,
@@ -88,18 +98,21 @@ async function restorePlain(context: Context, session: Session, database: OwnDat
   return await run(command, plainDumpLines(path, (done) => progress(done, bytes, 'bytes')));
 }
 
-/** The live database's schema alone, in a format that is no SQL text and so can carry no psql commands, restored into `database`. */
-export async function copySchema(context: Context, major: number, database: OwnDatabase, ready: Promise<unknown>): Promise<void> {
-  await ready;
+/**
+ * The live database's schema alone, restored into `database` once that is `ready`: in a format that is no SQL text, and so
+ * can't carry psql commands.
+ */
+export async function copySchema(context: Context, major: number, database: OwnDatabase, ready: Promise<void>): Promise<void> {
   const tools = await context.tools(major);
   await using from = await context.toolAccess(context.live);
   await using to = await context.toolAccess(database.name);
   const lockTimeout = `--lock-wait-timeout=${Math.round(context.settings.lockTimeoutSeconds * 1000)}`;
   const [dumped, restored] = await pipe(
     toolCommand(tools.pgDump, from, ['--schema-only', '--format=custom', '--compress=0', '--no-subscriptions', lockTimeout], { signal: context.signal }),
-    toolCommand(tools.pgRestore, to, ['--exit-on-error', '--single-transaction', '--no-subscriptions'], { signal: context.signal }),
+    ready.then(() => toolCommand(tools.pgRestore, to, ['--exit-on-error', '--single-transaction', '--no-subscriptions'], { signal: context.signal })),
   );
   const next = 'The live database was not touched. Give spec.database.adminUrlFrom the URL of a role that may, then: migration-target reconcile NAME';
-  if (dumped.code !== 0) throw toolFailure('pg_dump --schema-only', context.worker, dumped, 'BackupFailed', next);
+  // A dump that was ended by a signal was ended because the restore had failed, and that tells why.
+  if (dumped.code !== 0 && (dumped.signal === null || restored.code === 0)) throw toolFailure('pg_dump --schema-only', context.worker, dumped, 'BackupFailed', next);
   if (restored.code !== 0) throw toolFailure('pg_restore', { ...context.worker, database: database.name }, restored, 'RestoreFailed', next);
 }

@@ -3,8 +3,6 @@ import type { TableWrites } from '../../rollback/ports.ts';
 import { qualified, quoteText } from './identifiers.ts';
 import type { Statements } from './session.ts';
 
-/** Large objects live in one table of the system's, and are an application's data all the same. */
-const largeObjects = 'pg_catalog.pg_largeobject';
 
 /** Tables with storage of their own, outside the system's schemas: partitions, not their parents; no views. */
 const userTables = `
@@ -18,9 +16,13 @@ interface Table {
   readonly sql: string;
 }
 
+/** Large objects live in the system's own tables, and are an application's data all the same. */
+const largeObjects: Table = { key: 'pg_catalog.pg_largeobject_metadata', sql: 'ONLY pg_catalog.pg_largeobject_metadata' };
+const largeObjectPages: Table = { key: 'pg_catalog.pg_largeobject', sql: 'ONLY pg_catalog.pg_largeobject' };
+
 async function tablesOf(session: Statements): Promise<readonly Table[]> {
   const rows = await session.rows<{ schema: string; name: string }>('Listing the tables', userTables);
-  return rows.map(({ schema, name }) => ({ key: `${schema}.${name}`, sql: qualified(schema, name) }));
+  return rows.map(({ schema, name }) => ({ key: `${schema}.${name}`, sql: `ONLY ${qualified(schema, name)}` }));
 }
 
 /** Statements of some size each, so that a thousand tables are neither a thousand round trips nor one endless plan. */
@@ -29,121 +31,119 @@ const tablesPerStatement = 100;
 async function perTable<Row extends { key: string }>(session: Statements, doing: string, tables: readonly Table[], columns: string): Promise<Row[]> {
   const all: Row[] = [];
   for (let index = 0; index < tables.length; index += tablesPerStatement) {
-    const selects = tables.slice(index, index + tablesPerStatement).map(({ key, sql }) => `SELECT ${quoteText(key)} AS key, ${columns} FROM ONLY ${sql}`);
+    const selects = tables.slice(index, index + tablesPerStatement).map(({ key, sql }) => `SELECT ${quoteText(key)} AS key, ${columns} FROM ${sql}`);
     all.push(...(await session.rows<Row>(doing, selects.join('\nUNION ALL\n'))));
   }
   return all;
 }
 
-/** Exact counts, in whatever snapshot the session is in. */
+/** Exact counts, in whatever snapshot the session is in. Large objects are counted where there are any. */
 export async function countRows(session: Statements): Promise<RowCounts> {
-  const rows = await perTable<{ key: string; count: string }>(session, 'Counting rows', await tablesOf(session), 'count(*) AS count');
-  return Object.fromEntries(rows.map(({ key, count }) => [key, Number(count)]));
+  const rows = await perTable<{ key: string; count: string }>(session, 'Counting rows', [...(await tablesOf(session)), largeObjects], 'count(*) AS count');
+  return Object.fromEntries(rows.filter(({ key, count }) => key !== largeObjects.key || count !== '0').map(({ key, count }) => [key, Number(count)]));
 }
 
 /*
  * How writes are found. Every row carries in xmin the transaction that made this version of it. Against a snapshot:
  *
- * - An insert or an update makes a version whose xmin is that of a transaction not visible in the snapshot: either
- *   begun after it (xmin >= its xmax), or under way at it (xmin between its xmin and its xmax).
+ * - An insert or an update makes a version whose xmin is that of a transaction not visible in the snapshot: either it
+ *   began after (xmin >= the snapshot's xmax), or it was under way (it is in the list).
  * - A delete or a truncate makes none, but the count falls; and if rows were inserted to make up for it, those are new
- *   versions. So writes are missed only if no version is new and no count differs, which is to say: if there are none.
- * - A lock (SELECT FOR UPDATE), a vacuum, an analyze sets other fields, and is no write. What was rolled back is not
- *   seen by count(*), nor are its versions.
+ *   versions. So nothing is missed: without a new version and without a difference in the count, nobody wrote.
+ * - A lock (SELECT FOR UPDATE), a vacuum, an analyze set other fields, and are no writes. What was rolled back is
+ *   neither counted nor seen.
  *
- * Between the snapshot's xmin and xmax lie transactions that had ended and some that had not; which is which can't be
- * told afterwards for subtransactions (the snapshot lists top-level ids only). So a fingerprint of those few rows (where
- * each is and who made it) is taken with the snapshot, and must still be the same.
- *
- * Ids are 32 bits wide and wrap around, so they are compared by age(), which is relative to the present. A negative age is
- * that of a row frozen so long ago that its id seems to lie ahead: no visible row is from the future.
+ * Ids are 32 bits wide and wrap around, so they are compared by age(), which is relative to the present. A negative age
+ * is that of a row frozen so long ago that its id seems to lie ahead: no visible row is from the future.
  */
-
-/** Rows not older than the age `limit`: made by transactions that began at or after the one of that age. */
-const since = (limit: bigint): string => `age(xmin) BETWEEN 0 AND ${limit}`;
-const fingerprint = 'sum(hash_record_extended(ROW(ctid, xmin), 0))';
 
 /** Ids of ages beyond this have wrapped around: then nothing can be told any more, and everything counts as written. */
 const oldestComparableAge = 2_000_000_000n;
 
-/** The ages now, within this transaction, of a snapshot's oldest transaction under way and of the first that came after it. */
-async function agesOf(session: Statements, snapshot: Pick<Snapshot, 'xmax' | 'inProgress'>): Promise<{ readonly oldest: bigint; readonly after: bigint } | null> {
-  const xmax = BigInt(snapshot.xmax);
-  const oldest = snapshot.inProgress.map(BigInt).reduce((least, id) => (id < least ? id : least), xmax);
-  const [row] = await session.rows<{ now: string; age: string }>(
-    'Reading the present transaction',
-    'SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS now, age(xid(pg_snapshot_xmax(pg_current_snapshot()))) AS age',
-  );
-  if (!row) throw new Error('pg_current_snapshot() gave nothing');
-  const distance = BigInt(row.now) - oldest;
-  if (distance > oldestComparableAge) return null;
-  const present = BigInt(row.age);
-  return { oldest: present + distance, after: present + BigInt(row.now) - xmax };
+/**
+ * Beyond so many ids between the oldest transaction under way and the newest, its subtransactions are not looked for:
+ * each costs about a microsecond. (A transaction that writes, in this or another database, would have to be open for
+ * hours, and an update of its subtransaction's be committed between a backup and the change.)
+ */
+const mostIdsLookedAt = 2_000_000n;
+
+/** 32 bits of it are in xmin. */
+const asXid = (id: string): string => `${BigInt(id) & 0xffff_ffffn}`;
+
+interface Position {
+  /** The first id not yet given out, and those below it that are under way: subtransactions too. */
+  readonly next: bigint;
+  readonly underWay: readonly string[];
 }
 
-/** Large objects can be read table-wise by superusers only; others' roles own none of the system's. */
-async function withLargeObjects(session: Statements, tables: readonly Table[]): Promise<readonly Table[]> {
-  const [row] = await session.rows<{ readable: boolean }>('Reading a right', `SELECT has_table_privilege('pg_largeobject', 'SELECT') AS readable`);
-  return row?.readable ? [...tables, { key: largeObjects, sql: largeObjects }] : tables;
+/**
+ * Which transactions are under way, for `takeSnapshot`. To be read before its transaction begins: a snapshot lists
+ * top-level ids only, and what is under way can be told of the present alone.
+ */
+export async function readPosition(session: Statements): Promise<Position> {
+  const [row] = await session.rows<{ next: string; under_way: string[] }>(
+    'Reading the transactions under way',
+    `SELECT pg_snapshot_xmax(s)::text AS next, ARRAY(
+       SELECT id::text FROM generate_series(oldest, CASE WHEN next - oldest <= $1 THEN next - 1 ELSE oldest - 1 END) id
+       WHERE pg_xact_status(id::text::xid8) = 'in progress') AS under_way
+     FROM pg_current_snapshot() s, LATERAL (SELECT pg_snapshot_xmin(s)::text::int8 AS oldest, pg_snapshot_xmax(s)::text::int8 AS next) AS ids`,
+    [mostIdsLookedAt],
+  );
+  if (!row) throw new Error('pg_current_snapshot() gave nothing');
+  return { next: BigInt(row.next), underWay: row.under_way };
 }
 
 /** The snapshot that the session's transaction is in, with the counts that it sees. */
-export async function takeSnapshot(session: Statements): Promise<Snapshot> {
-  const [row] = await session.rows<{ xmax: string; xip: string[] }>(
+export async function takeSnapshot(session: Statements, before: Position): Promise<Snapshot> {
+  const [row] = await session.rows<{ xmin: string; xmax: string; xip: string[] }>(
     'Reading the snapshot',
-    'SELECT pg_snapshot_xmax(s)::text AS xmax, ARRAY(SELECT x::text FROM pg_snapshot_xip(s) x) AS xip FROM pg_current_snapshot() s',
+    `SELECT pg_snapshot_xmin(s)::text AS xmin, pg_snapshot_xmax(s)::text AS xmax, ARRAY(SELECT x::text FROM pg_snapshot_xip(s) x) AS xip
+     FROM pg_current_snapshot() s`,
   );
   if (!row) throw new Error('pg_current_snapshot() gave nothing');
-  const identity = { xmax: row.xmax, inProgress: row.xip };
-  const ages = await agesOf(session, identity);
-  if (!ages) throw new Error('A snapshot is older than its own transaction');
-  const tables = await withLargeObjects(session, await tablesOf(session));
-  const rows = await perTable<{ key: string; count: string; recent: string | null }>(
-    session,
-    'Counting rows',
-    tables,
-    `count(*) AS count, ${fingerprint} FILTER (WHERE ${since(ages.oldest)})::text AS recent`,
-  );
-  const recent = rows.flatMap(({ key, count, recent: mark }) =>
-    key === largeObjects ? [[key, `${count}:${mark ?? ''}`] as const] : mark === null ? [] : [[key, mark] as const],
-  );
-  return {
-    ...identity,
-    rowCounts: Object.fromEntries(rows.filter(({ key }) => key !== largeObjects).map(({ key, count }) => [key, Number(count)])),
-    recent: Object.fromEntries(recent),
-  };
+  const oldest = BigInt(row.xmin);
+  const xmax = BigInt(row.xmax);
+  // Given out since `before` was read: whether each had ended at the snapshot is not known, so it counts as under way.
+  const since: string[] = [];
+  for (let id = before.next > oldest ? before.next : oldest; id < xmax; id += 1n) since.push(`${id}`);
+  const underWay = before.underWay.filter((id) => BigInt(id) >= oldest);
+  return { xmax: row.xmax, inProgress: [...new Set([...row.xip, ...underWay, ...since])], rowCounts: await countRows(session) };
 }
 
 /** Tables that somebody wrote to, made or dropped since the snapshot. The session is in a snapshot of its own. */
 export async function findWrites(session: Statements, then: Snapshot): Promise<readonly TableWrites[]> {
-  const ages = await agesOf(session, then);
-  const marks = then.recent ?? {};
-  const tables = await tablesOf(session);
-  const looked = marks[largeObjects] === undefined ? tables : await withLargeObjects(session, tables);
-  const rows = await perTable<{ key: string; count: string; written: string; recent: string | null }>(
-    session,
-    'Looking for writes',
-    looked,
-    ages === null
-      ? 'count(*) AS count, count(*) AS written, NULL AS recent'
-      : `count(*) AS count, count(*) FILTER (WHERE ${since(ages.after)}) AS written,
-         ${fingerprint} FILTER (WHERE (${since(ages.oldest)}) AND NOT (${since(ages.after)}))::text AS recent`,
-  );
-  const writes = rows.flatMap((row): readonly TableWrites[] => {
-    const countNow = Number(row.count);
-    const written = Number(row.written);
-    if (row.key === largeObjects) {
-      const before = marks[largeObjects] ?? '';
-      const countBefore = Number(before.split(':')[0]);
-      return written === 0 && `${row.count}:${row.recent ?? ''}` === before ? [] : [{ table: row.key, written, countBefore, countNow }];
-    }
-    const countBefore = then.rowCounts[row.key];
-    const same = countBefore === countNow && written === 0 && (row.recent ?? null) === (marks[row.key] ?? null);
-    return same ? [] : [{ table: row.key, written, countBefore: countBefore ?? 0, countNow }];
+  const tables = [...(await tablesOf(session)), ...(await largeObjectTables(session))];
+  const columns = `count(*) AS count, count(*) FILTER (WHERE ${await isNewer(session, then)}) AS written`;
+  const rows = await perTable<{ key: string; count: string; written: string }>(session, 'Looking for writes', tables, columns);
+  const found = new Map(rows.map(({ key, count, written }) => [key, { countNow: Number(count), written: Number(written) }]));
+
+  return [...new Set([...Object.keys(then.rowCounts), ...found.keys()])].flatMap((table): readonly TableWrites[] => {
+    const now = found.get(table);
+    // Pages are no rows of the user's: their number was not kept, and each that was written is new.
+    const countBefore = table === largeObjectPages.key ? now?.countNow : (then.rowCounts[table] ?? (table === largeObjects.key ? 0 : undefined));
+    // Made or dropped since, be it empty: somebody was there.
+    const isSame = now !== undefined && now.countNow === countBefore && now.written === 0;
+    return isSame ? [] : [{ table, written: now?.written ?? 0, countBefore: countBefore ?? 0, countNow: now?.countNow ?? 0 }];
   });
-  const present = new Set(rows.map(({ key }) => key));
-  const dropped = Object.entries(then.rowCounts)
-    .filter(([key]) => !present.has(key))
-    .map(([table, countBefore]): TableWrites => ({ table, written: 0, countBefore, countNow: 0 }));
-  return [...writes, ...dropped];
+}
+
+/** A condition on a row: its transaction was not visible in the snapshot. Holds within the session's transaction. */
+async function isNewer(session: Statements, then: Snapshot): Promise<string> {
+  const [row] = await session.rows<{ next: string; age: string }>(
+    'Reading the present transaction',
+    'SELECT pg_snapshot_xmax(s)::text AS next, age(xid(pg_snapshot_xmax(s))) AS age FROM pg_current_snapshot() s',
+  );
+  if (!row) throw new Error('pg_current_snapshot() gave nothing');
+  const oldest = [...then.inProgress, then.xmax].map(BigInt).reduce((least, id) => (id < least ? id : least));
+  const ageOf = (id: bigint): bigint => BigInt(row.age) + BigInt(row.next) - id;
+  if (ageOf(oldest) > oldestComparableAge) return 'true';
+  const began = `age(xmin) BETWEEN 0 AND ${ageOf(BigInt(then.xmax))}`;
+  if (then.inProgress.length === 0) return began;
+  return `${began} OR (age(xmin) BETWEEN 0 AND ${ageOf(oldest)} AND xmin = ANY ('{${then.inProgress.map(asXid).join(',')}}'::xid[]))`;
+}
+
+/** An object's content is in pages of their own, which superusers and pg_read_all_data may read. */
+async function largeObjectTables(session: Statements): Promise<readonly Table[]> {
+  const [row] = await session.rows<{ readable: boolean }>('Reading a right', `SELECT has_table_privilege('pg_largeobject', 'SELECT') AS readable`);
+  return row?.readable === true ? [largeObjects, largeObjectPages] : [largeObjects];
 }

@@ -15,7 +15,8 @@ export interface Selection {
   readonly values: readonly unknown[];
 }
 
-const pollMs = 20;
+/** Most sessions are gone within a millisecond of their end: the wait grows from there. */
+const pollMs = { first: 2, most: 50 } as const;
 
 /**
  * Ends the selected sessions, again and again until none is left, for at most `seconds`; says how many there were.
@@ -32,7 +33,7 @@ export async function endSessions(
   const deadline = performance.now() + seconds * 1000;
   const seen = new Set<number>();
   let refused: unknown;
-  for (;;) {
+  for (let wait: number = pollMs.first; ; wait = Math.min(wait * 2, pollMs.most)) {
     const found = await observer.rows<Found>(
       'Listing sessions',
       `SELECT pid, format('%s (pid %s, %s)', coalesce(usename, backend_type), pid, coalesce(nullif(application_name, ''), state, backend_type)) AS who
@@ -52,6 +53,6 @@ export async function endSessions(
         }
       }
     }
-    await delay(pollMs);
+    await delay(wait);
   }
 }

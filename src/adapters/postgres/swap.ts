@@ -99,7 +99,7 @@ async function rename(maintenance: Session, live: OwnDatabase, into: OwnDatabase
       ].join('; '),
     );
     for (const grantee of await otherGrantees(transaction, live.oid)) {
-      await transaction.script('Revoking connections to the old database', `REVOKE CONNECT ON DATABASE ${quoteName(aside.name)} FROM ${grantee}`);
+      await transaction.script('Revoking connections to the old database', `REVOKE CONNECT ON DATABASE ${quoteName(aside.name)} FROM ${grantee} CASCADE`);
     }
     // Names were what was renamed; oids are what was meant. Nothing else can rename them until this commits.
     const now = await findDatabases(transaction, [live, into]);

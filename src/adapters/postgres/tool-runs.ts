@@ -25,7 +25,10 @@ export async function toolAccess(endpoint: Endpoint, applicationName: string): P
   const directory = await mkdtemp(join(tmpdir(), 'migration-target-pg-'));
   const passfile = join(directory, 'pass');
   const serviceFile = join(directory, 'service');
-  const settings = { ...endpoint.parameters, host: endpoint.host, port: `${endpoint.port}`, user: endpoint.user, passfile };
+  // libpq before 17 knows no sslnegotiation; `postgres` is what it does anyway.
+  const { sslnegotiation, ...parameters } = endpoint.parameters;
+  const negotiation = sslnegotiation === 'direct' ? { sslnegotiation } : {};
+  const settings = { ...parameters, ...negotiation, host: endpoint.host, port: `${endpoint.port}`, user: endpoint.user, passfile };
   const escaped = (endpoint.password ?? '').replace(/[\\:]/g, '\\$&');
   try {
     await writeFile(passfile, `*:*:*:*:${escaped}\n`, privateFile);

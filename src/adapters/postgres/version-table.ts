@@ -1,6 +1,6 @@
 import type { VersionTable } from '../../rollback/model.ts';
-import { qualified, quoteName, quoteText } from './identifiers.ts';
-import type { Statements } from './session.ts';
+import { qualified, quoteName } from './identifiers.ts';
+import type { Session, Statements } from './session.ts';
 
 export interface TableName {
   readonly schema: string;
@@ -28,18 +28,20 @@ export async function readVersionTable(session: Statements, table: TableName): P
   return found?.present ? { kind: 'present', revisions: await readRevisions(session, table) } : { kind: 'missing' };
 }
 
-/** What alembic itself would have written: its column, its key's name. The table is made where it is missing. */
-export function stampStatements(table: TableName, revisions: readonly string[], owner: string): string {
+/** Makes the table say exactly that; made as alembic itself would where it is missing, for `owner`. */
+export async function stamp(session: Session, table: TableName, revisions: readonly string[], owner: string): Promise<void> {
   const name = qualified(table.schema, table.name);
-  const key = quoteName(`${table.name}_pkc`);
-  return [
-    'BEGIN',
-    'SET LOCAL client_min_messages = warning',
-    `CREATE SCHEMA IF NOT EXISTS ${quoteName(table.schema)} AUTHORIZATION ${quoteName(owner)}`,
-    `CREATE TABLE IF NOT EXISTS ${name} (version_num varchar(32) NOT NULL, CONSTRAINT ${key} PRIMARY KEY (version_num))`,
-    `ALTER TABLE ${name} OWNER TO ${quoteName(owner)}`,
-    `DELETE FROM ${name}`,
-    ...(revisions.length === 0 ? [] : [`INSERT INTO ${name} (version_num) VALUES ${revisions.map((id) => `(${quoteText(id)})`).join(', ')}`]),
-    'COMMIT',
-  ].join(';\n');
+  await session.transaction('', async (transaction) => {
+    if ((await readVersionTable(transaction, table)).kind === 'missing') {
+      const [schema] = await transaction.rows<{ present: boolean }>('Looking for the schema', 'SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS present', [table.schema]);
+      if (schema?.present !== true) await transaction.script('Creating the schema', `CREATE SCHEMA ${quoteName(table.schema)} AUTHORIZATION ${quoteName(owner)}`);
+      await transaction.script(
+        'Creating the version table',
+        `CREATE TABLE ${name} (version_num varchar(32) NOT NULL, CONSTRAINT ${quoteName(`${table.name}_pkc`)} PRIMARY KEY (version_num));
+         ALTER TABLE ${name} OWNER TO ${quoteName(owner)}`,
+      );
+    }
+    await transaction.script('Stamping', `DELETE FROM ${name}`);
+    await transaction.rows('Stamping', `INSERT INTO ${name} (version_num) SELECT unnest($1::text[])`, [revisions]);
+  });
 }

@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { pipeline } from 'node:stream/promises';
+import { PassThrough } from 'node:stream';
 import type { Readable, Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 
 export interface Command {
   /** An absolute path: no shell and no PATH are asked. */
@@ -89,11 +90,22 @@ export async function run(command: Command, input?: Readable): Promise<Outcome> 
   return running.ended;
 }
 
-/** Runs `left | right`; both outcomes. Where one fails the other is not left behind. */
-export async function pipe(left: Command, right: Command): Promise<readonly [Outcome, Outcome]> {
+/** Runs `left | right`, where `right` may have to wait while `left` begins; both outcomes. No child is left behind. */
+export async function pipe(left: Command, right: Promise<Command>): Promise<readonly [Outcome, Outcome]> {
   const from = start(left, { collectStdout: false });
-  const to = start(right);
-  const flow = pipeline(from.stdout, to.stdin).catch((error: unknown) => {
+  from.stdin.end();
+  // When a child ends, Node discards what nobody has begun to read of its output: so it is read from the start.
+  const output = from.stdout.pipe(new PassThrough());
+  let to: Running;
+  try {
+    to = start(await right);
+  } catch (error) {
+    from.kill();
+    output.resume();
+    await from.ended;
+    throw error;
+  }
+  const flow = pipeline(output, to.stdin).catch((error: unknown) => {
     from.kill();
     if (!isBrokenPipe(error)) throw error;
   });
