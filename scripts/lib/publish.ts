@@ -3,13 +3,17 @@ import { basename, dirname, join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 
 /**
- * Makes the folder `path` appear whole or not at all, without a lock: `build` fills a folder of its own beside it, and `path`
+ * Makes the folder `path` of the cache appear whole or not at all, without a lock: `build` fills a folder of its own beside it, and `path`
  * becomes a symbolic link to that in one step. Of several callers the first to finish wins, and the others use its folder.
  * (A link, not a rename, as virtual environments hold their own path.) What killed runs left behind is removed.
  */
 export async function publish(path: string, build: (dir: string) => Promise<void>): Promise<void> {
   const parent = dirname(path);
-  await mkdir(parent, { recursive: true, mode: 0o755 });
+  await mkdir(parent, { recursive: true, mode: 0o755 }).catch((cause: unknown) => {
+    throw new Error(`cannot make the folder ${parent}: set MIGRATION_TARGET_CACHE to one that you may write to`, {
+      cause,
+    });
+  });
   await removeAbandoned(path);
   const own = `${basename(path)}.build-${process.pid}-${randomBytes(4).toString('hex')}`;
   const dir = join(parent, own);

@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 
 import { cacheDirectory } from './cache.ts';
 import type { OnProgress } from './cache.ts';
+import { installDebianPackage } from './debian.ts';
 import { publish } from './publish.ts';
 import { run, runOrThrow } from './run.ts';
 
@@ -41,7 +42,7 @@ export async function ensureVenv(options: {
 }
 
 async function build(dir: string, requirements: string, onProgress: OnProgress): Promise<void> {
-  const system = await systemPython();
+  const system = await systemPython(onProgress);
   onProgress(`making a Python environment (${system.version})`);
   if (system.hasEnsurepip) {
     await runOrThrow(system.python, ['-m', 'venv', dir]);
@@ -81,7 +82,26 @@ import importlib.util, sys
 has = lambda module: int(importlib.util.find_spec(module) is not None)
 print(*sys.version_info[:2], has('venv') and has('ensurepip'), has('venv') and has('pip'))`;
 
-async function systemPython(): Promise<{ python: string; version: string; hasEnsurepip: boolean }> {
+interface SystemPython {
+  readonly python: string;
+  /** As people say it: `Python 3.11`. */
+  readonly version: string;
+  readonly hasEnsurepip: boolean;
+}
+
+/** A Python of the machine that can make virtual environments. As root on Debian, what that takes is installed. */
+async function systemPython(onProgress: OnProgress): Promise<SystemPython> {
+  const first = await findPython();
+  if ('python' in first) return first;
+  await installDebianPackage('python3-venv', onProgress).catch((cause: unknown) => {
+    throw new Error(`Python 3.10 or later is needed, with venv. ${first.problem}`, { cause });
+  });
+  const second = await findPython();
+  if ('python' in second) return second;
+  throw new Error(`Python 3.10 or later is needed, with venv, also after installing python3-venv. ${second.problem}`);
+}
+
+async function findPython(): Promise<SystemPython | { readonly problem: string }> {
   const found: string[] = [];
   for (const python of ['python3', 'python3.14', 'python3.13', 'python3.12', 'python3.11', 'python3.10']) {
     const ran = await run(python, ['-c', PROBE]).catch(() => null);
@@ -90,14 +110,13 @@ async function systemPython(): Promise<{ python: string; version: string; hasEns
     const version = `Python ${major}.${minor}`;
     if (major < 3 || (major === 3 && minor < 10)) found.push(`${python} is ${version}`);
     else if (hasEnsurepip || hasPip) return { python, version, hasEnsurepip: Boolean(hasEnsurepip) };
-    else
-      found.push(
-        `${python} (${version}) can make no virtual environments: on Debian and Ubuntu, apt-get install python3-venv`,
-      );
+    else found.push(`${python} (${version}) can make no virtual environments: apt-get install python3-venv`);
   }
-  throw new Error(
-    `Python 3.10 or later is needed, with venv. ${found.length ? `Found: ${found.join('; ')}.` : 'There is no python3 on the PATH: on Debian and Ubuntu, apt-get install python3 python3-venv.'}`,
-  );
+  return {
+    problem: found.length
+      ? `Found: ${found.join('; ')}.`
+      : 'There is no python3 on the PATH: install it (on Debian and Ubuntu: apt-get install python3 python3-venv).',
+  };
 }
 
 async function isExecutable(path: string): Promise<boolean> {
