@@ -98,6 +98,8 @@ export interface LiveDatabase extends AsyncDisposable {
   /** Through a schema-only dump, restored into `scratch` (which this creates and drops). Comparable with any other of the same major. */
   canonicalSchema(scratch: OwnDatabase): Promise<SchemaFacts>;
   rowCounts(): Promise<RowCounts>;
+  /** What a plain dump does not carry of the live database. */
+  properties(): Promise<DatabaseProperties>;
   /** In a read-only transaction, in the live database or in `database`; the first column of the first row, as text; null for NULL or no row. */
   query(sql: string, database?: OwnDatabase): Promise<string | null>;
 

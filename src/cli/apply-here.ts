@@ -1,0 +1,69 @@
+/** Plan, question, procedure: what `apply`, `reconcile` and `restore` share in the directory home. */
+import type { MigrationTarget } from '../api/target.ts';
+import { Failure } from '../rollback/errors.ts';
+import { preview, type Preview } from '../rollback/preview.ts';
+import type { Asked } from '../rollback/visit.ts';
+import { carryOut, exitCodeOf, type CarriedOut } from './carry-out.ts';
+import { confirm, type Question } from './confirm.ts';
+import type { Context } from './context.ts';
+import { declare, type Declared } from './declared.ts';
+import { exitCodes, type ExitCode } from './exit-codes.ts';
+import { listenForInterrupts } from './interrupts.ts';
+import { answer } from './output.ts';
+import { Problem } from './problem.ts';
+import { renderPlan } from './render-plan.ts';
+import { renderOutcome } from './render-outcome.ts';
+
+export interface HereOptions {
+  readonly yes: boolean;
+  /** What to type to have it done without being asked. */
+  readonly retyped: string;
+  readonly asked: Asked;
+  /** Called once it was said yes to, before the procedure starts. */
+  readonly begin?: (target: MigrationTarget) => Promise<MigrationTarget>;
+  readonly question?: Pick<Question, 'message' | 'word'>;
+}
+
+export async function applyHere(context: Context, declared: Declared, options: HereOptions): Promise<ExitCode> {
+  const { yes, asked } = options;
+  const { name } = declared.target.metadata;
+  const seen = await look(context, declared.target, asked, yes);
+  const title = `${asked.kind} ${name}`;
+  if (seen !== null) {
+    const { notes } = context.output;
+    notes.write(`${renderPlan(name, seen, { screen: notes, now: new Date(), say: (message) => context.say(message, name) })}\n`);
+    // With --yes the refusal is recorded in the status, as the controller would.
+    if (seen.plan.kind === 'refuse' && !yes) return exitCodes.stalled;
+  }
+  if (seen?.plan.kind !== 'nothing' || seen.unfinished !== null) {
+    await confirm(context, yes, { title, message: 'Do this?', ...options.question, retyped: options.retyped });
+  }
+  const written = await declare(context, declared);
+  const target = options.begin === undefined ? written : await options.begin(written);
+  return tellOutcome(context, await carryOut(context, target, asked, seen?.graph ?? null));
+}
+
+/** The plan; null where there can be none and `--yes` says to go on: the procedure meets the same, and records it. */
+async function look(context: Context, target: MigrationTarget, asked: Asked, yes: boolean): Promise<Preview | null> {
+  using interrupts = listenForInterrupts((text) => context.output.notes.write(`${text}\n`), { first: 'Stopping; nothing was done yet.', second: 'Ended at once.' });
+  try {
+    const restore = asked.kind === 'restore' ? { restore: asked.backup } : {};
+    return await preview(target, await context.ports(), { sql: false, ...restore, signal: interrupts.signal });
+  } catch (thrown) {
+    if (interrupts.signal.aborted) throw new Problem(`Interrupted ${target.metadata.name}`, 'Nothing was done.', exitCodes.interrupted, { cause: thrown });
+    if (!yes || !(thrown instanceof Failure)) throw thrown;
+    return null;
+  }
+}
+
+/** The last word of a command that ran the procedure. */
+export async function tellOutcome(context: Context, { outcome, target, tookMs }: CarriedOut): Promise<ExitCode> {
+  const exitCode = exitCodeOf(outcome);
+  const { name, namespace } = target.metadata;
+  await answer(context.output, {
+    object: target,
+    names: [`migrationtarget/${name}`],
+    text: ({ screen }) => renderOutcome({ name, namespace }, outcome, target, { screen, tookMs, say: (message) => context.say(message, name), command: context.command }),
+  });
+  return exitCode;
+}

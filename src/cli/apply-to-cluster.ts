@@ -1,0 +1,54 @@
+/** `apply` in a cluster: the API server is told, the controller does it, and its status is followed. */
+import { keyOf, seconds, type MigrationTarget } from '../api/target.ts';
+import { statusOf } from '../rollback/status.ts';
+import { confirm } from './confirm.ts';
+import type { Context } from './context.ts';
+import { declare, type Declared } from './declared.ts';
+import { exitCodes, type ExitCode } from './exit-codes.ts';
+import { follow, outcomeOf, stepTeller } from './follow.ts';
+import { listenForInterrupts } from './interrupts.ts';
+import { Problem } from './problem.ts';
+import { showProgress } from './progress.ts';
+import { tellOutcome } from './apply-here.ts';
+
+export async function applyToCluster(context: Context, declared: Declared, options: { readonly yes: boolean; readonly retyped: string }): Promise<ExitCode> {
+  const { name } = declared.target.metadata;
+  await confirm(context, options.yes, {
+    title: `apply ${name}`,
+    message: `Declare ${declared.target.spec.revision ?? declared.target.spec.revisions?.join(', ') ?? ''} for ${name} in the cluster? Its controller carries it out.`,
+    retyped: options.retyped,
+  });
+  return followController(context, await declare(context, declared));
+}
+
+/** Until the controller says Ready, Stalled or ApprovalRequired of this generation, `spec.timeout` at most. */
+export async function followController(context: Context, target: MigrationTarget): Promise<ExitCode> {
+  const { name } = target.metadata;
+  const startedAt = performance.now();
+  const progress = showProgress({ screen: context.output.notes, now: () => performance.now() });
+  using interrupts = listenForInterrupts(progress.say, { first: 'No longer following; the controller goes on.', second: 'Ended; the controller goes on.' });
+  progress.say(`${name} is declared; waiting for the controller.`);
+  const tell = stepTeller((text) => progress.say(text));
+  const followed = await follow(
+    await context.home(),
+    keyOf(target),
+    (now) => {
+      tell(statusOf(now));
+      const outcome = outcomeOf(now);
+      return outcome === null ? null : { outcome, target: now };
+    },
+    { timeoutMs: seconds(target.spec.timeout) * 1000, signal: interrupts.signal },
+  );
+  switch (followed.kind) {
+    case 'ended':
+      return tellOutcome(context, { ...followed.value, tookMs: performance.now() - startedAt });
+    case 'interrupted':
+      throw new Problem(`Interrupted ${name}`, `The controller goes on. To follow it again: ${context.command(`wait ${name}`)}`, exitCodes.interrupted);
+    case 'timedOut':
+      throw new Problem(
+        `TimedOut ${name}`,
+        `The controller did not end within spec.timeout (${target.spec.timeout})${statusOf(target).observedGeneration < 0 ? ', or none is running' : ''}. See: ${context.command(`status ${name}`)}`,
+        exitCodes.timedOut,
+      );
+  }
+}

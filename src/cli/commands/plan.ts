@@ -1,0 +1,50 @@
+import type { Command } from 'commander';
+import type { Invoke } from '../invoke.ts';
+import { exitCodes, type ExitCode } from '../exit-codes.ts';
+import type { Context } from '../context.ts';
+import type { DeclaredOptions } from '../declared.ts';
+import { revisionHelp } from '../help.ts';
+
+interface Options extends DeclaredOptions {
+  readonly sql?: boolean;
+  readonly exitCode?: boolean;
+}
+
+export function addPlan(program: Command, invoke: Invoke): void {
+  program
+    .command('plan')
+    .summary('show what would be done and lost; touches nothing')
+    .description(
+      'Shows what applying a declaration would do: the migrations in their order, the statements that may lose data with file and line, what happens if it fails, and the backups that this relies on. Reads the database, the migrations and the catalogue; writes nothing, locks nothing.',
+    )
+    .argument('[NAME]', 'a target that is declared; may be left out where there is only one')
+    .option('-f, --file FILE', 'the declaration, instead of NAME; - is the standard input')
+    .option('--revision REVISION', revisionHelp)
+    .option('--sql', 'also show the SQL of the migrations, where alembic can give it offline')
+    .option('--exit-code', 'end with 2 where the plan would change something')
+    .action((name: string | undefined, options: Options, command: Command) => invoke(command, name ?? null, (context) => plan(context, name, options)));
+}
+
+async function plan(context: Context, name: string | undefined, options: Options): Promise<ExitCode> {
+  const [{ readDeclared }, { preview }, { planObject, renderPlan }, { answer }, { listenForInterrupts }] = await Promise.all([
+    import('../declared.ts'),
+    import('../../rollback/preview.ts'),
+    import('../render-plan.ts'),
+    import('../output.ts'),
+    import('../interrupts.ts'),
+  ]);
+  using interrupts = listenForInterrupts((text) => context.output.notes.write(`${text}\n`), {
+    first: 'Stopping; a plan touches nothing.',
+    second: 'Ended at once.',
+  });
+  const { target } = await readDeclared(context, name, options, interrupts.signal);
+  const seen = await preview(target, await context.ports(), { sql: options.sql === true, signal: interrupts.signal });
+  const called = target.metadata.name;
+  await answer(context.output, {
+    object: planObject(called, seen),
+    names: [`plan/${called}`],
+    text: ({ screen }) => renderPlan(called, seen, { screen, now: new Date(), say: (message) => context.say(message, called) }),
+  });
+  if (seen.plan.kind === 'refuse') return exitCodes.stalled;
+  return options.exitCode === true && seen.plan.kind !== 'nothing' ? exitCodes.changes : exitCodes.done;
+}

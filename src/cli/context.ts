@@ -1,0 +1,154 @@
+/** What every command works with: the home that was chosen, the targets in it, the streams, and how to say what to type next. */
+import { keyText, type MigrationTarget, type TargetKey } from '../api/target.ts';
+import { permissions, type Permission, type Surroundings } from '../rollback/allowed.ts';
+import type { Declaration, Home, OperationEvent, Ports } from '../rollback/ports.ts';
+import { invocationOf, nameCommands } from './invocation.ts';
+import type { Output } from './output.ts';
+import { Problem } from './problem.ts';
+import type { Wiring } from './wiring.ts';
+
+/** Options that every command takes. */
+export interface GlobalOptions {
+  readonly dir?: string;
+  readonly kubeconfig?: string;
+  readonly context?: string;
+  readonly namespace?: string;
+  readonly allNamespaces?: boolean;
+  readonly output?: string;
+  readonly color: boolean;
+  /** Of `run`; elsewhere a person acts, who may do all of it. */
+  readonly allow?: readonly Permission[];
+}
+
+export interface Context extends AsyncDisposable {
+  readonly wiring: Wiring;
+  readonly options: GlobalOptions;
+  readonly output: Output;
+  /** Whether a person can be asked: a terminal at both ends. */
+  readonly isInteractive: boolean;
+  /** Opened at the first call. */
+  home(): Promise<Home>;
+  /** Whether this runs in a pod, and what it may do there. */
+  surroundings(): Promise<Surroundings>;
+  /** The text that declares a target in the directory home, for edits that keep its comments; null: not there, or another home. */
+  sourceOf(key: TargetKey): Promise<string | null>;
+  /** `NAME` made a key; where it is left out, the only target there is. */
+  resolveKey(name: string | undefined): Promise<TargetKey>;
+  /** The target of that name. Throws where there is none, or none that can be read. */
+  target(name: string | undefined): Promise<MigrationTarget>;
+  /** Every declaration of the chosen namespace, in the order of their names. */
+  declarations(): Promise<readonly Declaration[]>;
+  ports(observe?: (event: OperationEvent, operationId: string) => void): Promise<Ports>;
+  /** A command of this program as it has to be typed here, `--dir` and all: `command('status unicorn-db')`. */
+  command(rest: string): string;
+  /** A message whose commands can be typed here; `name` stands for the NAME in them. */
+  say(message: string, name?: string): string;
+}
+
+interface OpenHome {
+  readonly home: Home;
+  /** The namespace meant where none is said; null: any. */
+  readonly namespace: string | null;
+  readonly sourceOf: (key: TargetKey) => Promise<string | null>;
+  readonly inPod: boolean;
+  readonly close: () => Promise<void>;
+}
+
+export function createContext(wiring: Wiring, options: GlobalOptions, output: Output, isInteractive: boolean): Context {
+  const invocation = invocationOf(process.argv[1], process.env, options);
+  const dir = options.dir ?? (process.env['MIGRATION_TARGET_DIR'] || undefined);
+  const command = (rest: string): string => `${invocation} ${rest}`;
+  let opened: Promise<OpenHome> | null = null;
+  const open = (): Promise<OpenHome> => (opened ??= openHome(wiring, options, dir, command));
+
+  async function declarations(): Promise<readonly Declaration[]> {
+    const { home, namespace } = await open();
+    const all = await home.list();
+    return all
+      .filter((declaration) => namespace === null || keyOfDeclaration(declaration).namespace === namespace)
+      .toSorted((a, b) => (keyText(keyOfDeclaration(a)) < keyText(keyOfDeclaration(b)) ? -1 : 1));
+  }
+
+  async function resolveKey(name: string | undefined): Promise<TargetKey> {
+    const { namespace } = await open();
+    const keys = (await declarations()).map(keyOfDeclaration);
+    if (name === undefined) {
+      const [only, second] = keys;
+      if (only !== undefined && second === undefined) return only;
+      throw new Problem(
+        only === undefined ? 'No target' : 'Which target?',
+        only === undefined
+          ? `Nothing is declared here. To declare a target: ${command('apply -f FILE')}`
+          : `There are ${keys.length}: ${keys.map((key) => key.name).join(', ')}. Say which: NAME after the command.`,
+      );
+    }
+    const [inNamespace, plain] = name.includes('/') ? [name.slice(0, name.indexOf('/')), name.slice(name.indexOf('/') + 1)] : [namespace, name];
+    const [found, second] = keys.filter((key) => key.name === plain && (inNamespace === null || key.namespace === inNamespace));
+    if (found !== undefined && second === undefined) return found;
+    if (found !== undefined) {
+      throw new Problem(`Which ${plain}?`, `There is one in several namespaces: ${keys.filter((key) => key.name === plain).map(keyText).join(', ')}. Say which: -n NAMESPACE.`);
+    }
+    const known = keys.length === 0 ? 'Nothing is declared here.' : `There ${keys.length === 1 ? 'is' : 'are'} ${keys.slice(0, 8).map((key) => key.name).join(', ')}${keys.length > 8 ? ', …' : ''}.`;
+    throw new Problem(`No target ${name}`, `${known} To see them all: ${command('status')}`);
+  }
+
+  return {
+    wiring,
+    options,
+    output,
+    isInteractive,
+    home: async () => (await open()).home,
+    surroundings: async () => ({ inPod: (await open()).inPod, allow: allowed(options) }),
+    sourceOf: async (key) => (await open()).sourceOf(key),
+    declarations,
+    resolveKey,
+    async target(name) {
+      const key = await resolveKey(name);
+      const declaration = await (await open()).home.get(key);
+      if (declaration === null) throw new Problem(`No target ${key.name}`, `${keyText(key)} is not declared any more. To see what is: ${command('status')}`);
+      return targetOf(declaration);
+    },
+    async ports(observe = () => {}) {
+      return { ...wiring.adapters, home: (await open()).home, observe: (_, operationId, event) => observe(event, operationId) };
+    },
+    command,
+    say: (message, name) => nameCommands(message, invocation, name),
+    async [Symbol.asyncDispose]() {
+      // What did not open was told by whoever needed it.
+      const open = await opened?.catch(() => null);
+      await open?.close();
+    },
+  };
+}
+
+const allowed = ({ allow }: GlobalOptions): readonly Permission[] => allow ?? permissions;
+
+export const keyOfDeclaration = (declaration: Declaration): TargetKey =>
+  declaration.kind === 'invalid'
+    ? declaration.key
+    : { namespace: declaration.target.metadata.namespace, name: declaration.target.metadata.name };
+
+/** The target of a declaration; throws with what is wrong where it is none. */
+export function targetOf(declaration: Declaration): MigrationTarget {
+  if (declaration.kind === 'target') return declaration.target;
+  throw new Problem(`InvalidSpec ${declaration.key.name}`.trimEnd(), declaration.problem);
+}
+
+async function openHome(wiring: Wiring, options: GlobalOptions, dir: string | undefined, command: (rest: string) => string): Promise<OpenHome> {
+  const saidNamespace = options.allNamespaces === true ? null : (options.namespace ?? null);
+  if (dir !== undefined) {
+    const { home, sourceOf } = await wiring.openDirectoryHome(dir);
+    return { home, sourceOf, namespace: saidNamespace, inPod: false, close: async () => {} };
+  }
+  const bothWays = `Say where the targets are: in a folder, by --dir DIR or the variable MIGRATION_TARGET_DIR; or in a Kubernetes cluster, by --kubeconfig FILE, the variable KUBECONFIG or ~/.kube/config.`;
+  if (!(await wiring.hasKubeconfig(options))) {
+    throw new Problem('No home', `There is neither --dir nor a kubeconfig. ${bothWays} For example: ${command('status --dir DIR')}`);
+  }
+  try {
+    const { kubeconfig, context, namespace: said, allNamespaces = false } = options;
+    const { home, namespace, inPod, close } = await wiring.openKubernetesHome({ kubeconfig, context, namespace: said, allNamespaces, allow: allowed(options) });
+    return { home, namespace: allNamespaces ? null : namespace, sourceOf: async () => null, inPod, close };
+  } catch (thrown) {
+    throw new Problem('No home', `The cluster of the kubeconfig can't be used: ${thrown instanceof Error ? thrown.message : String(thrown)} ${bothWays} For example: ${command('status --dir DIR')}`, undefined, { cause: thrown });
+  }
+}

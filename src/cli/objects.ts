@@ -1,0 +1,11 @@
+/** Declarations as `-o json` and `-o yaml` give them: as the API server would, so that the same tools read them. Pure. */
+import { apiVersion } from '../api/group.ts';
+import type { Declaration } from '../rollback/ports.ts';
+
+export function declarationObject(declaration: Declaration): unknown {
+  if (declaration.kind === 'target') return declaration.target;
+  const { key, generation, problem, status } = declaration;
+  return { apiVersion, kind: 'MigrationTarget', metadata: { ...key, generation }, spec: null, status, problem };
+}
+
+export const listObject = (declarations: readonly Declaration[]): unknown => ({ apiVersion: 'v1', kind: 'List', items: declarations.map(declarationObject) });

@@ -1,0 +1,153 @@
+/**
+ * What an operation tells, on stderr while it goes on: one line a step, with a tick and how long it took. On a terminal
+ * the line of what is being done is written over; elsewhere each line is written once, and long work says now and then
+ * how far it is.
+ */
+import type { OperationEvent } from '../rollback/ports.ts';
+import type { Screen } from './output.ts';
+import { formatBytes, formatDuration, printable, wrap } from './text.ts';
+
+export interface Progress {
+  observe(event: OperationEvent): void;
+  /** A sentence between the steps. */
+  say(text: string): void;
+  /** Clears the line that is written over; to be called at the end, and before anything else is written. */
+  stop(): void;
+}
+
+export interface ProgressOptions {
+  readonly screen: Screen;
+  /** Milliseconds, monotonic. */
+  readonly now: () => number;
+  /** What a revision is about, where that is known. */
+  readonly describe?: (revision: string) => string | null;
+  /** Also what env.py and the migrations print. */
+  readonly verbose?: boolean;
+}
+
+const frames = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'] as const;
+const frameMs = 100;
+/** How often long work says how far it is, where lines can't be written over. */
+const plainMs = 10_000;
+
+const what: Readonly<Record<string, string>> = {
+  check: 'read the database',
+  plan: 'planned',
+  backup: 'dumped, restored once, compared',
+  change: 'migrated',
+  verify: 'read again: revision, schema, queries',
+  restore: 'restored into a new database, verified, swapped in',
+  report: 'reported',
+};
+const doing: Readonly<Record<string, string>> = {
+  check: 'reading the database',
+  plan: 'planning',
+  backup: 'taking a backup',
+  change: 'migrating',
+  verify: 'reading the database again',
+  restore: 'restoring a backup into a new database',
+  report: 'writing the report',
+};
+
+export function showProgress({ screen, now, describe = () => null, verbose = false }: ProgressOptions): Progress {
+  const { paint, width } = screen;
+  let current: { readonly step: string; readonly startedAt: number; detail: string; failed: string | null } | null = null;
+  let toldAt = now();
+  let frame = 0;
+  let timer: NodeJS.Timeout | null = null;
+  let shown = false;
+
+  const clear = (): void => {
+    if (shown) screen.write('\r\u001b[2K');
+    shown = false;
+  };
+  const line = (text: string): void => {
+    clear();
+    screen.write(`${text}\n`);
+  };
+  const draw = (): void => {
+    if (!screen.isTerminal || current === null) return;
+    frame = (frame + 1) % frames.length;
+    const text = `${frames[frame]} ${current.step.padEnd(8)} ${formatDuration(now() - current.startedAt).padStart(8)}   ${current.detail}`;
+    screen.write(`\r\u001b[2K${paint('cyan', cut(`  ${text}`, width))}`);
+    shown = true;
+  };
+  const begin = (step: string): void => {
+    current = { step, startedAt: now(), detail: doing[step] ?? '', failed: null };
+    toldAt = now();
+    if (screen.isTerminal) timer ??= setInterval(draw, frameMs).unref();
+    draw();
+  };
+  const end = (step: string, ms: number | undefined): void => {
+    const failed = current?.failed ?? null;
+    const took = formatDuration(ms ?? now() - (current?.startedAt ?? now()));
+    current = null;
+    if (failed !== null) return;
+    line(`  ${paint('green', '✓')} ${step.padEnd(8)} ${took.padStart(8)}   ${paint('dim', what[step] ?? '')}`.trimEnd());
+  };
+  const fail = (step: string, message: string): void => {
+    line(`  ${paint('red', '✗')} ${step}`);
+    screen.write(`${wrap(message, '      ', width)}\n`);
+    if (current !== null) current.failed = message;
+  };
+  const tellPlainly = (): void => {
+    if (screen.isTerminal || current === null || now() - toldAt < plainMs) return;
+    toldAt = now();
+    line(`  … ${current.step.padEnd(8)} ${formatDuration(now() - current.startedAt).padStart(8)}   ${current.detail}`);
+  };
+  const migrated = (direction: 'up' | 'down', revision: string, index: number, total: number): string => {
+    const about = describe(revision);
+    return `${direction === 'up' ? '↑' : '↓'} ${direction === 'up' ? 'upgrade' : 'downgrade'} ${printable(revision)}${total > 1 ? ` (${index + 1} of ${total})` : ''}${about === null ? '' : `  ${printable(about)}`}`;
+  };
+
+  return {
+    observe(event) {
+      switch (event.kind) {
+        case 'step':
+          if (event.state === 'started') begin(event.step);
+          else if (event.state === 'finished') end(event.step, event.ms);
+          else if (event.state === 'failed') fail(event.step, event.message ?? 'failed');
+          return;
+        case 'progress':
+          if (current !== null) current.detail = `${doing[current.step] ?? ''}: ${howFar(event.done, event.total, event.what)}`;
+          return tellPlainly();
+        case 'migration':
+          if (event.event.kind === 'output') {
+            if (verbose) line(`      ${paint('dim', printable(event.event.line))}`);
+            return;
+          }
+          if (event.event.kind === 'started') {
+            const { step, index, total } = event.event;
+            if (current !== null) current.detail = migrated(step.direction, step.revision, index, total);
+            return tellPlainly();
+          }
+          return line(
+            `      ${migrated(event.event.step.direction, event.event.step.revision, event.event.index, event.event.total)}  ${paint('dim', formatDuration(event.event.ms))}`,
+          );
+        case 'note':
+          clear();
+          screen.write(`${paint(event.level === 'warn' ? 'yellow' : 'dim', wrap(event.message, '      ', width))}\n`);
+      }
+    },
+    say(text) {
+      clear();
+      screen.write(`${wrap(text, '  ', width)}\n`);
+    },
+    stop() {
+      clear();
+      clearInterval(timer ?? undefined);
+      timer = null;
+      current = null;
+    },
+  };
+}
+
+/** e.g. `42 %, 12.3 MB of 29 MB` or `3 of 7 tables`; without the whole: `3 tables`. */
+function howFar(done: number, total: number | null, unit: string): string {
+  const amount = (value: number): string => (unit === 'bytes' ? formatBytes(value) : value.toLocaleString('en-US'));
+  const suffix = unit === 'bytes' ? '' : ` ${printable(unit)}`;
+  if (total === null || total === 0) return `${amount(done)}${suffix}`;
+  return `${Math.min(100, Math.floor((done / total) * 100))} %, ${amount(done)} of ${amount(total)}${suffix}`;
+}
+
+const cut = (text: string, width: number | null): string => (width === null || text.length < width ? text : `${text.slice(0, width - 2)}…`);

@@ -1,0 +1,146 @@
+/** A plan as people read it before they say yes, and as programs do. Pure. */
+import type { Plan, RevisionGraph, Risk, Step } from '../rollback/model.ts';
+import type { Preview } from '../rollback/preview.ts';
+import { formatHeads } from '../rollback/graph.ts';
+import { formatRevisions } from '../rollback/compare.ts';
+import type { Screen } from './output.ts';
+import { count, formatBytes, formatInstant, formatTable, printable, relativeTime, wrap, type Cell } from './text.ts';
+
+/** As `-o json` gives it. */
+export function planObject(name: string, { plan, state, backups, sql, unfinished }: Preview): Readonly<Record<string, unknown>> {
+  const reliedOn = reliesOn(plan);
+  return {
+    target: name,
+    kind: plan.kind,
+    digest: 'digest' in plan ? plan.digest : null,
+    database: state.identity,
+    server: state.server,
+    current: plan.current,
+    desired: plan.desired,
+    steps: 'steps' in plan ? plan.steps : [],
+    risks: 'risks' in plan ? plan.risks : [],
+    fallback: 'fallback' in plan ? plan.fallback : null,
+    restores: plan.kind === 'restore' ? plan.backup : null,
+    because: plan.kind === 'restore' ? plan.because : null,
+    backups: backups.filter(({ id }) => id === reliedOn),
+    reason: plan.kind === 'refuse' ? plan.reason : null,
+    message: plan.kind === 'refuse' ? plan.message : null,
+    sql,
+    unfinishedOperation: unfinished === null ? null : { id: unfinished.id, kind: unfinished.plan.kind, step: unfinished.step },
+  };
+}
+
+export function renderPlan(name: string, preview: Preview, options: { readonly screen: Screen; readonly now: Date; readonly say: (message: string) => string }): string {
+  const { plan, state, graph, sql, unfinished } = preview;
+  const { screen, now, say } = options;
+  const { paint, width } = screen;
+  const blocks: string[] = [];
+  const add = (...lines: readonly string[]): void => void blocks.push(lines.join('\n'));
+
+  const database = `database ${printable(state.identity.name)}, ${formatBytes(state.sizeBytes)}, PostgreSQL ${state.server.version}`;
+  add(`${paint('bold', name)}   ${headline(plan, paint)}`, paint('dim', `  ${database}`));
+  if (unfinished !== null) {
+    add(
+      wrap(
+        say(`Operation ${unfinished.id} (${unfinished.plan.kind}) was begun and not ended; it stands at its step ${unfinished.step}, and is gone on with first.`),
+        '   ',
+        width,
+      ),
+    );
+  }
+  switch (plan.kind) {
+    case 'nothing':
+    case 'backup':
+      break;
+    case 'refuse':
+      add(wrap(say(plan.message), '  ', width));
+      break;
+    case 'restore':
+      add(
+        heading('restores', paint),
+        ...backupLines(preview, plan.backup, now),
+        wrap(`Because ${plan.because}. It goes into a new database, which is verified and then takes the name; the one of now is kept aside.`, '    ', width),
+        paint('yellow', wrap(`What was written since ${formatInstant(plan.takenAt)} (${relativeTime(plan.takenAt, now)}) is not in it.`, '    ', width)),
+      );
+      break;
+    case 'upgrade':
+    case 'downgrade':
+    case 'switch':
+      add(heading(count(plan.steps.length, 'migration'), paint), indent(stepTable(plan.steps, graph, paint)));
+      add(...lossLines(plan.risks, screen));
+      add(...fallbackLines(preview, plan.fallback, now, screen));
+  }
+  if (sql !== null) {
+    add(
+      heading('sql', paint),
+      sql.kind === 'sql' ? indent(printable(sql.sql.trim())) : wrap(`alembic can't write it beforehand: ${sql.because}`, '    ', width),
+    );
+  }
+  if ('digest' in plan && plan.digest !== '') add(paint('dim', `  digest ${plan.digest}`));
+  return `${blocks.join('\n\n')}\n`;
+}
+
+function headline(plan: Plan, paint: Screen['paint']): string {
+  const way = `${formatRevisions(plan.current)} → ${formatHeads(plan.desired)}`;
+  switch (plan.kind) {
+    case 'nothing':
+      return `${paint('green', 'nothing to do')}: at ${formatHeads(plan.current)}, as declared`;
+    case 'upgrade':
+    case 'downgrade':
+    case 'switch':
+    case 'restore':
+    case 'backup':
+      return `${paint('cyan', plan.kind)}   ${way}`;
+    case 'refuse':
+      return `${paint('red', 'refused')}   ${way}   ${plan.reason}`;
+  }
+}
+
+const heading = (text: string, paint: Screen['paint']): string => `  ${paint('bold', text)}`;
+const indent = (text: string): string => text.replaceAll(/^/gm, '    ');
+
+function stepTable(steps: readonly Step[], graph: RevisionGraph | null, paint: Screen['paint']): string {
+  const byId = new Map(graph?.revisions.map((revision) => [revision.id, revision]));
+  const rows = steps.map(({ direction, revision }): readonly Cell[] => {
+    const found = byId.get(revision);
+    const body = direction === 'up' ? found?.upgrade.shape : found?.downgrade.shape;
+    const name = direction === 'up' ? 'upgrade' : 'downgrade';
+    const warning = body === 'raises' ? `its ${name}() raises` : body === 'missing' ? `it has no ${name}()` : body === 'pass' ? `its ${name}() does nothing` : '';
+    return [{ text: direction === 'up' ? '↑ up' : '↓ down', style: 'cyan' }, revision, found?.message ?? '', { text: warning, style: 'yellow' }];
+  });
+  return formatTable(['', '', '', ''], rows, paint).split('\n').slice(1).join('\n');
+}
+
+function lossLines(risks: readonly Risk[], { paint, width }: Screen): readonly string[] {
+  if (risks.length === 0) return [heading('loses nothing', paint), '    no statement of these migrations takes data away'];
+  return [
+    `${heading('may lose data', paint)}: ${count(risks.length, 'statement')} that can take it away, or can't be judged`,
+    ...risks.map(({ file, line, what }) => wrap(`${what}   ${file}:${line}`, '    ', width)),
+  ];
+}
+
+function fallbackLines(preview: Preview, fallback: Extract<Plan, { readonly fallback: unknown }>['fallback'], now: Date, { paint, width }: Screen): readonly string[] {
+  const first = [heading('before it', paint), wrap('a backup of the database as it is, restored once to see that it is whole', '    ', width)];
+  const failing = heading('if it fails', paint);
+  if (fallback.kind === 'origin') return [...first, failing, wrap(`back to where it was: ${fallback.because}`, '    ', width)];
+  return [
+    ...first,
+    failing,
+    wrap('this backup is restored, since it is at the desired revision:', '    ', width),
+    ...backupLines(preview, fallback.backup, now),
+    paint('yellow', wrap(`What was written since ${formatInstant(fallback.takenAt)} (${relativeTime(fallback.takenAt, now)}) is not in it.`, '    ', width)),
+  ];
+}
+
+function backupLines({ backups }: Preview, id: string, now: Date): readonly string[] {
+  const found = backups.find((backup) => backup.id === id);
+  if (found === undefined) return [`    ${id}`];
+  const verified = found.verifiedAt === null ? 'never verified' : 'verified';
+  return [`    ${id}   at ${formatRevisions(found.revisions)}, ${relativeTime(found.finishedAt, now)}, ${formatBytes(found.sizeBytes)}, ${verified}`];
+}
+
+/** The backup that the plan would restore, by intent or as its fallback. */
+function reliesOn(plan: Plan): string | null {
+  if (plan.kind === 'restore') return plan.backup;
+  return 'fallback' in plan && plan.fallback.kind === 'restore' ? plan.fallback.backup : null;
+}

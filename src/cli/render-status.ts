@@ -1,0 +1,118 @@
+/** All there is to know of one target, on one screen. Pure. */
+import { revisionsText } from '../api/conditions.ts';
+import { declaredRevisions, type Condition, type HistoryEntry, type MigrationTarget, type TargetStatus } from '../api/target.ts';
+import { formatRevisions } from '../rollback/compare.ts';
+import type { Declaration } from '../rollback/ports.ts';
+import { statusOf } from '../rollback/status.ts';
+import type { Screen } from './output.ts';
+import { formatBytes, formatDuration, formatInstant, printable, relativeTime, wrap, type Style } from './text.ts';
+
+export interface StatusOptions {
+  readonly screen: Screen;
+  readonly now: Date;
+  /** Makes commands in a message ones that can be typed here. */
+  readonly say: (message: string) => string;
+  readonly command: (rest: string) => string;
+}
+
+type Row = readonly [label: string, text: string, style?: Style];
+
+export function renderStatus(declaration: Declaration, options: StatusOptions): string {
+  const { paint, width } = options.screen;
+  if (declaration.kind === 'invalid') {
+    return `${paint('red', '✗')} ${paint('bold', declaration.key.name)}   ${paint('red', 'InvalidSpec')}\n${wrap(options.say(declaration.problem), '  ', width)}\n`;
+  }
+  const { target } = declaration;
+  const status = statusOf(target);
+  const ready = status.conditions.find(({ type }) => type === 'Ready');
+  const rows = [...revisionRows(target, status), ...operationRows(status, options), ...conditionRows(status, options), ...keptRows(status, options.now), ...historyRows(status, options), nextRow(target, status, options)];
+  return [
+    title(target, status, ready, paint),
+    ...(ready === undefined || ready.message === '' ? [] : [wrap(options.say(ready.message), '  ', width)]),
+    '',
+    ...rows.map(([label, text, style]) => {
+      const [first = '', ...rest] = wrap(text, ' '.repeat(14), width).split('\n');
+      const shown = [`  ${label.padEnd(12)}${first.slice(14)}`, ...rest].join('\n');
+      return style === undefined ? shown : paint(style, shown);
+    }),
+    '',
+  ].join('\n');
+}
+
+function title(target: MigrationTarget, status: TargetStatus, ready: Condition | undefined, paint: Screen['paint']): string {
+  const { name, namespace, generation } = target.metadata;
+  const where = namespace === 'default' ? name : `${namespace}/${name}`;
+  if (ready === undefined) return `${paint('yellow', '?')} ${paint('bold', where)}   ${paint('yellow', 'not looked at yet')}`;
+  const [mark, style] = markOf(status);
+  const stale = status.observedGeneration === generation ? '' : paint('yellow', '   declared anew since');
+  return `${paint(style, mark)} ${paint('bold', where)}   ${paint(style, `${ready.status === 'True' ? 'Ready' : 'Not ready'} ${printable(ready.reason)}`)}${stale}`;
+}
+
+function markOf({ conditions }: TargetStatus): readonly [mark: string, style: Style] {
+  const is = (type: string): boolean => conditions.some((condition) => condition.type === type && condition.status === 'True');
+  if (is('Ready')) return ['✓', 'green'];
+  if (is('Stalled')) return ['✗', 'red'];
+  return is('Reconciling') ? ['…', 'cyan'] : ['–', 'yellow'];
+}
+
+function revisionRows({ spec }: MigrationTarget, { currentRevision }: TargetStatus): readonly Row[] {
+  const desired = revisionsText(declaredRevisions(spec));
+  return [
+    ['current', currentRevision ?? 'unknown'],
+    currentRevision === desired || currentRevision === null ? ['desired', desired] : ['desired', desired, 'yellow'],
+  ];
+}
+
+function operationRows({ operation, plan }: TargetStatus, { now }: StatusOptions): readonly Row[] {
+  if (operation === null) return [];
+  const kind = plan === null ? '' : `${plan.kind}, `;
+  return [['now', `${kind}at its step ${operation.step}, for ${formatDuration(now.getTime() - Date.parse(operation.startedAt))} (operation ${operation.id})`, 'cyan']];
+}
+
+/** In words; those that only repeat what Ready says are left out. */
+function conditionRows({ conditions, lastBackup }: TargetStatus, { say, now }: StatusOptions): readonly Row[] {
+  const backup = conditions.find(({ type }) => type === 'BackupReady');
+  const application = conditions.find(({ type }) => type === 'ApplicationHealthy');
+  const rehearsed = conditions.find(({ type }) => type === 'Rehearsed');
+  const described = lastBackup === null ? '' : `${lastBackup.id}, at ${formatRevisions(lastBackup.revisions)}, ${relativeTime(lastBackup.finishedAt, now)}, ${formatBytes(lastBackup.sizeBytes)}`;
+  const backupRow: Row =
+    lastBackup === null ? ['backup', 'none yet', 'yellow'] : lastBackup.verified ? ['backup', `${described}, verified`] : ['backup', `${described}, never verified`, 'yellow'];
+  return [
+    backupRow,
+    ...(backup?.status === 'False' && lastBackup?.verified === true ? [['', say(backup.message), 'yellow'] as const] : []),
+    ...(rehearsed === undefined || rehearsed.reason === 'RehearsalDisabled' ? [] : [['rehearsed', say(rehearsed.message)] as const]),
+    ...(application === undefined || application.reason === 'NotDeclared' ? [] : [['application', say(application.message)] as const]),
+  ];
+}
+
+const keptRows = ({ keptAside }: TargetStatus, now: Date): readonly Row[] =>
+  keptAside.map(({ name, keptUntil }, index) => [
+    index === 0 ? 'kept aside' : '',
+    `database ${name}, until ${formatInstant(keptUntil)} (${relativeTime(keptUntil, now)})`,
+  ]);
+
+function historyRows({ history }: TargetStatus, { now }: StatusOptions): readonly Row[] {
+  const [last] = history;
+  if (last === undefined) return [];
+  return [
+    ['last', describeEntry(last, now)],
+    ...(last.report === null ? [] : [['report', last.report] as const]),
+  ];
+}
+
+/** e.g. `downgrade a → b, Downgraded, 3 min ago, took 2.1 s`. */
+export function describeEntry({ kind, from, to, reason, result, startedAt, finishedAt }: HistoryEntry, now: Date): string {
+  const took = formatDuration(Date.parse(finishedAt) - Date.parse(startedAt));
+  const way = kind === 'backup' ? ` at ${formatRevisions(from)}` : ` ${formatRevisions(from)} → ${revisionsText(to)}`;
+  return printable(`${kind}${way}: ${result === 'success' ? reason : `${result}, ${reason}`}, ${relativeTime(finishedAt, now)}, took ${took}`);
+}
+
+function nextRow(target: MigrationTarget, status: TargetStatus, { command }: StatusOptions): Row {
+  const { name, generation } = target.metadata;
+  const is = (type: string): boolean => status.conditions.some((condition) => condition.type === type && condition.status === 'True');
+  if (target.spec.suspend) return ['next', command(`resume ${name}`)];
+  if (status.observedGeneration !== generation) return ['next', `${command(`plan ${name}`)}, then ${command(`reconcile ${name}`)}`];
+  if (is('Stalled')) return ['next', `${command(`doctor ${name}`)}, then ${command(`reconcile ${name}`)}`];
+  if (is('Reconciling')) return ['next', command(`watch ${name}`)];
+  return ['next', command(`history ${name}`)];
+}

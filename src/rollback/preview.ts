@@ -1,0 +1,124 @@
+/**
+ * What an operation would do, with no effect: the database is read, the scripts are loaded, the catalogue is listed,
+ * the planner decides. Nothing is locked or written.
+ */
+import { declaredRevisions, keyOf, type MigrationTarget } from '../api/target.ts';
+import { formatHeads, resolveRevision } from './graph.ts';
+import type { BackupManifest, DatabaseState, Operation, Plan, RevisionGraph, Step } from './model.ts';
+import { decide, decideRestore, type RestoreInput } from './plan.ts';
+import type { AlembicSession, BackupStore, Ports } from './ports.ts';
+import { startAlembic } from './scope.ts';
+import { journalOf, statusOf } from './status.ts';
+import { newOperationId, openDatabase } from './steps/check.ts';
+import { stalled } from './errors.ts';
+import { unsupportedFields } from '../api/unsupported.ts';
+
+/** SQL that the migrations would run, or why alembic can't tell it beforehand. */
+export type PlannedSql = Awaited<ReturnType<AlembicSession['offlineSql']>>;
+
+export interface Preview {
+  readonly plan: Plan;
+  readonly state: DatabaseState;
+  /** null: not needed, since a backup is restored. */
+  readonly graph: RevisionGraph | null;
+  /** Newest first. */
+  readonly backups: readonly BackupManifest[];
+  /** null: not asked for, or nothing to run. */
+  readonly sql: PlannedSql | null;
+  /** An operation that was begun and not ended: it is gone on with before anything else. */
+  readonly unfinished: Operation | null;
+}
+
+export interface PreviewOptions {
+  /** Also ask alembic for the SQL of the steps. */
+  readonly sql: boolean;
+  /** A backup that would be restored, instead of what is declared. */
+  readonly restore?: string;
+  readonly signal: AbortSignal;
+}
+
+/** Throws a Failure where the database, the scripts or the catalogue can't be read. */
+export async function preview(target: MigrationTarget, ports: Ports, options: PreviewOptions): Promise<Preview> {
+  return observeTarget(target, ports, options.signal, async ({ state, store, backups, alembic }) => {
+    const unfinished = journalOf(statusOf(target));
+    const restored = options.restore ?? (await pendingRestore(target, store, state));
+    const input = inputOf(target, state, backups);
+    if (restored !== null) {
+      const because = options.restore === undefined ? 'spec.restoreFrom declares it' : 'it was asked for';
+      return { plan: decideRestore(input, { backup: restored, because }), state, graph: null, backups, sql: null, unfinished };
+    }
+    const session = await alembic();
+    const graph = await session.graph();
+    const plan = decide({ ...input, graph });
+    const steps = stepsOf(plan);
+    const sql = options.sql && steps.length > 0 ? await session.offlineSql({ from: plan.current ?? [], steps }) : null;
+    return { plan, state, graph, backups, sql, unfinished };
+  });
+}
+
+/** What a person typed as a revision, as absolute ids: `-1`, a label, the beginning of an id, `head`. Throws RevisionNotFound. */
+export async function resolveTyped(target: MigrationTarget, ports: Ports, text: string, signal: AbortSignal): Promise<readonly string[]> {
+  return observeTarget(target, ports, signal, async ({ state, alembic }) => {
+    const graph = await (await alembic()).graph();
+    const current = state.versionTable.kind === 'present' ? state.versionTable.revisions : [];
+    const resolved = resolveRevision(graph, text, current);
+    if (resolved.kind === 'resolved') return resolved.revisions;
+    throw stalled('RevisionNotFound', `${resolved.message.replace(/history$/, `history ${target.metadata.name}`)} The database is at ${formatHeads(current)}.`);
+  });
+}
+
+/** The scripts, and where the database is (null: no version table), for drawing. */
+export async function readGraph(
+  target: MigrationTarget,
+  ports: Ports,
+  signal: AbortSignal,
+): Promise<{ readonly graph: RevisionGraph; readonly current: readonly string[] | null }> {
+  return observeTarget(target, ports, signal, async ({ state, alembic }) => ({
+    graph: await (await alembic()).graph(),
+    current: state.versionTable.kind === 'present' ? state.versionTable.revisions : null,
+  }));
+}
+
+export const stepsOf = (plan: Plan): readonly Step[] => ('steps' in plan ? plan.steps : []);
+
+interface Observed {
+  readonly state: DatabaseState;
+  readonly store: BackupStore;
+  readonly backups: readonly BackupManifest[];
+  readonly alembic: () => Promise<AlembicSession>;
+}
+
+/** Python takes longest to start, so it starts first; whatever happens it is ended. */
+async function observeTarget<T>(target: MigrationTarget, ports: Ports, signal: AbortSignal, use: (observed: Observed) => Promise<T>): Promise<T> {
+  const unsupported = unsupportedFields(target.spec);
+  if (unsupported.length > 0) throw stalled('NotSupported', `This version does not act on ${unsupported.join('; ')}.`);
+  const key = keyOf(target);
+  const id = newOperationId();
+  const starting = startAlembic({ key, target, ports, signal }, id);
+  starting.catch(() => {}); // asked for below, where it is needed
+  try {
+    await using database = await openDatabase({ key, target, ports }, id);
+    const [state, store] = await Promise.all([database.read(), ports.backups.open(target.spec.backup.storage, key)]);
+    const { backups } = await store.list();
+    return await use({ state, store, backups, alembic: () => starting });
+  } finally {
+    const session = await starting.catch(() => null);
+    await session?.[Symbol.asyncDispose]();
+  }
+}
+
+async function pendingRestore({ spec }: MigrationTarget, store: BackupStore, { identity }: DatabaseState): Promise<string | null> {
+  if (spec.restoreFrom === undefined) return null;
+  const record = await store.restoreRecord(spec.restoreFrom.backup, identity);
+  return record === 'done' ? null : spec.restoreFrom.backup;
+}
+
+const inputOf = (target: MigrationTarget, state: DatabaseState, backups: readonly BackupManifest[]): RestoreInput => ({
+  uid: target.metadata.uid,
+  name: target.metadata.name,
+  desired: declaredRevisions(target.spec),
+  versionTable: `${target.spec.database.versionTableSchema}.${target.spec.database.versionTable}`,
+  policy: target.spec.policy,
+  state,
+  backups,
+});

@@ -1,0 +1,94 @@
+/**
+ * Work that needs a scratch database and changes nothing else: trying a backup, looking into a dump. It is journalled
+ * as a backup is, so that the next start clears away what a dead one left.
+ */
+import { keyOf, type MigrationTarget, type TargetStatus } from '../api/target.ts';
+import { retry, stalled } from './errors.ts';
+import type { DatabaseState, Operation, OwnDatabase } from './model.ts';
+import type { Ports } from './ports.ts';
+import { createScope, withScratch, type Scope } from './scope.ts';
+import { journalOf, statusOf, workingStatus } from './status.ts';
+import { newOperationId, openDatabase } from './steps/check.ts';
+import { revisionsOf } from './compare.ts';
+
+/** What the work has at hand: the lock is held, the scratch database exists and is dropped afterwards. */
+export interface ScratchWork {
+  readonly scope: Scope;
+  readonly operation: Operation;
+  readonly state: DatabaseState;
+  readonly scratch: OwnDatabase;
+}
+
+/**
+ * Throws DatabaseLocked (retry) where another operation is under way, RecoveryFailed where one was begun and not ended:
+ * its journal is never written over.
+ */
+export async function workInScratch<T>(target: MigrationTarget, ports: Ports, signal: AbortSignal, use: (work: ScratchWork) => Promise<T>): Promise<T> {
+  const key = keyOf(target);
+  const before = statusOf(target);
+  if (before.operation !== null) {
+    throw stalled('RecoveryFailed', `Operation ${before.operation.id} was begun and not ended; it has to be finished first: migration-target reconcile ${key.name}`);
+  }
+  const id = newOperationId();
+  const database = await openDatabase({ key, target, ports }, id);
+  let opened: Scope | null = null;
+  try {
+    const state = await database.read();
+    const store = await ports.backups.open(target.spec.backup.storage, key);
+    const lock = await database.lock();
+    if (lock === null) throw retry('DatabaseLocked', `Another operation holds database ${state.identity.name}. See: migration-target status ${key.name}`);
+    const save = journalTo(target, before, ports);
+    const visit = { key, target, status: before, journal: null, asked: { kind: 'backup', reason: 'Requested' }, ports, signal, save } as const;
+    opened = createScope(visit, { id, database, lock, store });
+    const scope = opened;
+    const operation = await scope.begin(idleOperation(id, target, state, ports.clock.now()));
+    try {
+      return await withScratch(scope, operation, async (scratch, journalled) => {
+        await database.createDatabase(scratch, 'scratch');
+        return use({ scope, operation: journalled, state, scratch });
+      });
+    } finally {
+      await forget(target, before, ports);
+    }
+  } finally {
+    await (opened === null ? database[Symbol.asyncDispose]() : opened[Symbol.asyncDispose]());
+  }
+}
+
+const journalTo = (target: MigrationTarget, before: TargetStatus, { home, clock }: Ports) => async (operation: Operation): Promise<Operation> => {
+  await home.saveStatus(keyOf(target), workingStatus(target, before, operation, clock.now()));
+  return operation;
+};
+
+/** Everything is as before: the status too, but for what the catalogue says of the newest backup. */
+async function forget(target: MigrationTarget, before: TargetStatus, { home }: Ports): Promise<void> {
+  const key = keyOf(target);
+  const declaration = await home.get(key);
+  const now = declaration?.kind === 'target' ? statusOf(declaration.target) : before;
+  if (journalOf(now) === null) return;
+  await home.saveStatus(key, before);
+  await home.release(key);
+}
+
+function idleOperation(id: string, target: MigrationTarget, state: DatabaseState, now: Date): Operation {
+  const current = revisionsOf(state.versionTable);
+  return {
+    version: 1,
+    id,
+    trigger: 'backup',
+    generation: target.metadata.generation,
+    requestedAt: null,
+    startedAt: now.toISOString(),
+    step: 'backup',
+    plan: { kind: 'backup', current, desired: current ?? [], reason: 'Requested', digest: '' },
+    origin: { identity: state.identity, server: state.server, revisions: current, schema: '' },
+    backup: null,
+    attempts: 0,
+    scratch: [],
+    restore: null,
+    swapped: false,
+    failure: null,
+    notes: [],
+    durations: {},
+  };
+}
