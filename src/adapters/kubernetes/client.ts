@@ -33,24 +33,15 @@ export interface ApiClient extends AsyncDisposable {
   lines(call: ApiCall, quietSeconds: number, signal: AbortSignal): AsyncGenerator<unknown, void, undefined>;
 }
 
-export interface ClientOptions {
-  readonly callTimeoutMs: number;
-  /** Waits between the tries of `insist`. */
-  readonly retryMs: readonly number[];
-}
-
-/** Some 30 s: longer than an API server takes to start again. */
-const defaultOptions: ClientOptions = {
-  callTimeoutMs: 15_000,
-  retryMs: [250, 500, 1_000, 2_000, 4_000, 8_000, 15_000],
-};
+/** Between the tries of `insist`: some 30 s, longer than an API server takes to start again. */
+const retryMs = [250, 500, 1_000, 2_000, 4_000, 8_000, 15_000];
 
 type Dispatcher = NonNullable<ReturnType<Kubernetes.RequestContext['getDispatcher']>>;
 
 export function createClient(
   kubernetes: typeof Kubernetes,
   connection: Connection,
-  options = defaultOptions,
+  callTimeoutSeconds = 15,
 ): ApiClient {
   const { config, server } = connection;
   const http = new kubernetes.IsomorphicFetchHttpLibrary();
@@ -85,7 +76,7 @@ export function createClient(
   }
 
   async function call(one: ApiCall): Promise<unknown> {
-    const signal = AbortSignal.timeout(options.callTimeoutMs);
+    const signal = AbortSignal.timeout(callTimeoutSeconds * 1000);
     const response = await send(one, signal);
     try {
       return JSON.parse(await response.body.text());
@@ -98,7 +89,7 @@ export function createClient(
     server,
     call,
     async insist(one) {
-      for (const waitMs of options.retryMs) {
+      for (const waitMs of retryMs) {
         try {
           return await call(one);
         } catch (thrown) {

@@ -1,4 +1,5 @@
 /** The Kubernetes home: declarations and status are MigrationTarget objects, values are Secrets. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import * as z from 'zod';
 import { apiVersion, finalizer, group, requestedAtAnnotation, version } from '../../api/group.ts';
@@ -25,6 +26,8 @@ export interface KubernetesHomeOptions extends ConnectionOptions {
   readonly allow: readonly Permission[];
   /** What goes wrong beside the work, e.g. an event that could not be written. */
   readonly onProblem?: (problem: Error) => void;
+  /** How long an answer is waited for. */
+  readonly callTimeoutSeconds?: number | undefined;
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly clock?: Clock;
 }
@@ -39,6 +42,13 @@ export interface KubernetesHome extends Home, AsyncDisposable {
   readonly inPod: boolean;
   /** Whether the cluster is being watched just now: false until `watch` listed once, and while it reconnects. */
   readonly synced: boolean;
+}
+
+/** What an object was when it was last read or written. */
+interface Seen {
+  readonly uid: string;
+  readonly resourceVersion: string;
+  readonly status: string;
 }
 
 /** Who wrote a field, as `kubectl get --show-managed-fields` tells. */
@@ -69,14 +79,14 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
   // Half a second: only who talks to a cluster pays for it.
   const kubernetes = await import('@kubernetes/client-node');
   const connection = await connect((): KubeConfig => new kubernetes.KubeConfig(), options, env);
-  const client = createClient(kubernetes, connection);
+  const client = createClient(kubernetes, connection, options.callTimeoutSeconds);
   const recorder = createRecorder(client, clock);
   const collection =
     options.allNamespaces === true
       ? `/apis/${group}/${version}/migrationtargets`
       : pathTo`/apis/${group}/${version}/namespaces/${connection.namespace}/migrationtargets`;
   /** What each object was last seen to be, so that a status that is there already is not written. */
-  const seen = new Map<string, { readonly uid: string; readonly status: string }>();
+  const seen = new Map<string, Seen>();
   let synced = false;
 
   const failing = async <T>(work: Promise<T>): Promise<T> => {
@@ -109,7 +119,7 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
       seen.delete(keyText(key));
       return null;
     }
-    seen.set(keyText(key), { uid: found.metadata.uid, status: statusDigest(found.status) });
+    seen.set(keyText(key), seenIn(found, statusDigest(found.status)));
     const declaration = declare(found);
     const { deletionTimestamp } = found.metadata;
     if (declaration.kind === 'invalid' && deletionTimestamp != null && !hasJournal(found.status)) {
@@ -163,8 +173,8 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
       const digest = statusDigest(status);
       const known = seen.get(keyText(key));
       if (known?.status === digest) return;
-      const written = await failing(saveStatus(client, key, known?.uid, status));
-      seen.set(keyText(key), { uid: written.metadata.uid, status: digest });
+      const written = await failing(saveStatus(client, key, known, status));
+      seen.set(keyText(key), seenIn(written, digest));
     },
 
     hold: (key) => failing(editFinalizers(client, key, (finalizers) => [...without(finalizers), finalizer])),
@@ -241,35 +251,63 @@ function declare(found: z.output<typeof object>): Declaration {
 const hasJournal = (status: unknown): boolean =>
   z.looseObject({ operation: z.looseObject({}) }).safeParse(status).success;
 
+const seenIn = ({ metadata: { uid, resourceVersion } }: z.output<typeof object>, status: string): Seen => ({
+  uid,
+  resourceVersion,
+  status,
+});
+
 /**
- * Server-side apply: fields that we wrote once and no longer do go, those of others stay. The uid keeps a status from
- * an object that was deleted and made again meanwhile.
+ * Server-side apply: fields that we wrote once and no longer do go, those of others stay. The version that was read is
+ * a condition, so that a status never lands on an object that was deleted and made again meanwhile; where others only
+ * changed it, it is written all the same. (A uid in the body is not looked at for a status: tried with 1.35.)
  */
 async function saveStatus(
   client: ApiClient,
   key: TargetKey,
-  uid: string | undefined,
+  known: Seen | undefined,
   status: TargetStatus,
 ): Promise<z.output<typeof object>> {
-  const answer = await client.insist({
-    method: 'PATCH',
-    path: `${pathOf(key)}/status`,
-    query: { fieldManager, force: 'true' },
-    contentType: applyPatch,
-    body: {
-      apiVersion,
-      kind: 'MigrationTarget',
-      metadata: { namespace: key.namespace, name: key.name, ...(uid === undefined ? {} : { uid }) },
-      status,
-    },
-  });
-  return object.parse(answer);
+  let resourceVersion = known?.resourceVersion;
+  for (let conflicts = 0; ; conflicts += 1) {
+    try {
+      const answer = await client.insist({
+        method: 'PATCH',
+        path: `${pathOf(key)}/status`,
+        query: { fieldManager, force: 'true' },
+        contentType: applyPatch,
+        body: {
+          apiVersion,
+          kind: 'MigrationTarget',
+          metadata: {
+            namespace: key.namespace,
+            name: key.name,
+            ...(resourceVersion === undefined ? {} : { resourceVersion }),
+          },
+          status,
+        },
+      });
+      return object.parse(answer);
+    } catch (thrown) {
+      if (!isStatus(thrown, 409) || conflicts >= maxConflicts) throw thrown;
+      const now = object.parse(await client.insist({ method: 'GET', path: pathOf(key) }));
+      if (known !== undefined && now.metadata.uid !== known.uid) {
+        throw new Error(
+          `MigrationTarget ${keyText(key)} was deleted and made again meanwhile; the status of the old one is dropped`,
+          { cause: thrown },
+        );
+      }
+      resourceVersion = now.metadata.resourceVersion;
+      await conflictPause(conflicts);
+    }
+  }
 }
 
 const without = (finalizers: readonly string[]): readonly string[] => finalizers.filter((one) => one !== finalizer);
 
 /** How often others may change an object between our reading and writing it. */
 const maxConflicts = 10;
+const conflictPause = (conflicts: number): Promise<void> => sleep(10 * 2 ** conflicts * Math.random());
 
 /** Reads and writes in one go, as far as the API can: the version that was read is a condition of the write. */
 async function editFinalizers(
@@ -301,6 +339,7 @@ async function editFinalizers(
     } catch (thrown) {
       if (isStatus(thrown, 404) && change === without) return;
       if (!isStatus(thrown, 409) || conflicts >= maxConflicts) throw thrown;
+      await conflictPause(conflicts);
     }
   }
 }

@@ -1,4 +1,5 @@
 /** Values from Secrets: one `get` of the named Secret each, so that the controller needs no right to list or watch them. */
+import { isUtf8 } from 'node:buffer';
 import * as z from 'zod';
 import type { ValueSource } from '../../api/target.ts';
 import { stalled } from '../../rollback/errors.ts';
@@ -31,19 +32,11 @@ export async function readSecret(
     const keys = Object.keys(data).join(', ') || 'none';
     throw stalled('SecretNotFound', `The Secret ${namespace}/${name} has no key ${key}; it has: ${keys}. ${edit}`);
   }
-  const value = decode(encoded)?.replace(/\r?\n$/, '');
   const where = `The key ${key} of the Secret ${namespace}/${name}`;
-  if (value === undefined) throw stalled('SecretNotFound', `${where} is not UTF-8 text. ${edit}`);
+  const bytes = Buffer.from(encoded, 'base64');
+  if (!isUtf8(bytes)) throw stalled('SecretNotFound', `${where} is not UTF-8 text. ${edit}`);
+  const value = bytes.toString('utf8').replace(/\r?\n$/, '');
   if (value === '') throw stalled('SecretNotFound', `${where} is empty. ${edit}`);
   if (value.includes('\0')) throw stalled('SecretNotFound', `${where} holds a NUL character. ${edit}`);
   return value;
-}
-
-function decode(encoded: string): string | undefined {
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.from(encoded, 'base64'));
-  } catch (thrown) {
-    if (thrown instanceof TypeError) return undefined;
-    throw thrown;
-  }
 }

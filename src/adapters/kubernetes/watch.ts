@@ -150,7 +150,7 @@ export function watchHeads(client: ApiClient, options: WatchOptions): Promise<vo
       }
       // A server that ends every watch at once must not be asked in a tight loop.
       failures = performance.now() - startedAt < 5_000 ? failures + 1 : 0;
-      if (failures > 0) await sleep(reconnectMs(failures), undefined, { signal }).catch(ignoreAbort);
+      if (failures > 0) await pause(reconnectMs(failures), signal);
     }
   }
 
@@ -166,6 +166,11 @@ const isExpired = (thrown: unknown): boolean =>
 
 const asError = (thrown: unknown): Error => (thrown instanceof Error ? thrown : new Error(String(thrown)));
 
-function ignoreAbort(thrown: unknown): void {
-  if (!(thrown instanceof Error && thrown.name === 'AbortError')) throw thrown;
+/** Ends early, without a word, when aborted. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await sleep(ms, undefined, { signal });
+  } catch (thrown) {
+    if (!signal.aborted) throw thrown;
+  }
 }
