@@ -1,8 +1,21 @@
 /** The directory home on a real file system: what people, editors, git and crashes do to its files. */
-import { execFile } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmod,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { createDirectoryHome } from '../../src/adapters/directory/index.ts';
@@ -311,6 +324,43 @@ describe('the status', () => {
       'generation-1.json',
       'status.json',
     ]);
+  });
+
+  test('that was saved survives kill -9 of its writer, at whatever moment, and what is left over goes', async () => {
+    await declare('unicorn-db');
+    const writer = `
+      import { createDirectoryHome } from ${JSON.stringify(new URL('../../src/adapters/directory/index.ts', import.meta.url).href)};
+      import { emptyStatus } from ${JSON.stringify(new URL('../../src/api/target.ts', import.meta.url).href)};
+      const home = createDirectoryHome(${JSON.stringify(dir)});
+      const key = ${JSON.stringify(key)};
+      for (let count = 1; ; count++) {
+        await home.saveStatus(key, { ...emptyStatus, observedGeneration: count, currentRevision: 'x'.repeat(100_000) });
+        console.log(count);
+        await home.hold(key);
+        await home.get(key);
+      }`;
+    for (let round = 0; round < 6; round++) {
+      const child = spawn(process.execPath, ['--input-type=module', '--no-warnings', '-e', writer], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+        env: { ...process.env, NODE_OPTIONS: '' },
+      });
+      let printed = '';
+      child.stdout.on('data', (chunk: Buffer) => (printed += chunk.toString()));
+      const gone = once(child, 'close');
+      await until(() => printed.split('\n').length > 3 + round, 60_000);
+      child.kill('SIGKILL');
+      await gone;
+      const acknowledged = Number(printed.trim().split('\n').at(-1));
+      const saved = (await target()).status?.observedGeneration ?? 0;
+      expect([acknowledged, acknowledged + 1]).toContain(saved);
+    }
+    const folder = join(dir, 'state', 'default', 'unicorn-db');
+    const old = await write('state/default/unicorn-db/.status.json.0.tmp', 'cut sh');
+    const fresh = await write('state/default/unicorn-db/.status.json.1.tmp', 'being written');
+    await utimes(old, 0, 0);
+    await home.release(key);
+    expect(await readdir(folder)).not.toContain(basename(old));
+    expect(await readdir(folder)).toContain(basename(fresh));
   });
 
   test.each([

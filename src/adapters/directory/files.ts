@@ -1,6 +1,6 @@
 /** Files that are either there whole or not at all, whatever kills the process or the machine. */
 import { randomUUID } from 'node:crypto';
-import { link, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
 const temporaryName = (file: string): string => join(dirname(file), `.${basename(file)}.${randomUUID()}.tmp`);
@@ -40,6 +40,16 @@ export async function makeFolder(folder: string, mode = 0o700): Promise<void> {
   const first = await mkdir(folder, { recursive: true, mode });
   if (first === undefined) return;
   for (let made = folder; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made));
+}
+
+/** Removes what writers left in the folder that were killed in the middle: a file is written within much less time. */
+export async function removeLeftovers(folder: string, now: Date, olderThanMs = 60_000): Promise<void> {
+  const names = (await readdir(folder)).filter((name) => name.startsWith('.') && name.endsWith('.tmp'));
+  for (const name of names) {
+    const file = join(folder, name);
+    const { mtimeMs } = await stat(file).catch(() => ({ mtimeMs: Infinity }));
+    if (now.getTime() - mtimeMs > olderThanMs) await rm(file, { force: true });
+  }
 }
 
 /** Makes what was renamed, linked or removed in the folder survive a power cut. */

@@ -160,7 +160,7 @@ export function createDirectoryHome(dir: string, options: DirectoryHomeOptions =
       await stateOf(key).hold(held);
     },
 
-    release: (key) => stateOf(key).release(),
+    release: (key) => stateOf(key).release(clock.now()),
 
     record: (key, event) => stateOf(key).recordEvent(JSON.stringify({ at: clock.now().toISOString(), ...event })),
 

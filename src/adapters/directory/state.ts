@@ -20,7 +20,7 @@ import { problemsOf, problemsText } from '../../api/problems.ts';
 import { targetStatus, type TargetStatus } from '../../api/status.ts';
 import { keyText, type TargetKey } from '../../api/target.ts';
 import { stalled } from '../../rollback/errors.ts';
-import { createFile, hasCode, makeFolder, readIfThere, replaceFile, syncFolder } from './files.ts';
+import { createFile, hasCode, makeFolder, readIfThere, removeLeftovers, replaceFile, syncFolder } from './files.ts';
 
 const counted = z.object({ generation: z.int().min(1), uid: z.uuid(), digest: z.string() });
 export type Counted = Readonly<z.output<typeof counted>>;
@@ -49,7 +49,7 @@ export interface TargetState {
   held(): Promise<Held | null>;
   isHeld(): Promise<boolean>;
   hold(held: Held): Promise<void>;
-  release(): Promise<void>;
+  release(now: Date): Promise<void>;
   requestedAt(): Promise<string | null>;
   request(at: string): Promise<void>;
   recordEvent(line: string): Promise<void>;
@@ -107,9 +107,11 @@ export function targetState(folder: string, key: TargetKey): TargetState {
     isHeld: async () => (await readIfThere(heldFile)) !== null,
     hold: (declaration) => replaceFile(heldFile, json(declaration)),
 
-    async release() {
+    async release(now) {
+      if ((await names(folder)).length === 0) return;
       await rm(heldFile, { force: true });
-      if ((await names(folder)).length > 0) await syncFolder(folder);
+      await removeLeftovers(folder, now);
+      await syncFolder(folder);
     },
 
     requestedAt: async () => (await readIfThere(at('requested-at')))?.trim() ?? null,
