@@ -21,8 +21,9 @@ const main = `
 const [what = '', ...rest]: string[] = process.argv.slice(2);
 console.log(JSON.stringify({ major: Number(process.versions.node.split('.')[0]), pid: process.pid, rest }));
 if (what === 'exit') process.exitCode = Number(rest[0]);
-if (what === 'wait') setInterval(() => {}, 1000);
-if (what === 'trap') { setInterval(() => {}, 1000); process.on('SIGTERM', () => process.exit(130)); console.log('ready'); }
+// Ends by itself, so that a launcher that forwards nothing fails the test and leaves no process behind.
+if (what === 'wait' || what === 'trap') setTimeout(() => process.exit(99), 20_000);
+if (what === 'trap') { process.on('SIGTERM', () => process.exit(130)); console.log('ready'); }
 `;
 
 let root: string;
