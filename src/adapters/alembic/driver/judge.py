@@ -5,10 +5,12 @@ tree; names are looked up in the imported module, so that `op` is alembic's `op`
 """
 import ast
 import builtins
+import importlib
 import types
 
 import alembic.op
 from sqlalchemy.sql import expression, functions
+from sqlalchemy.schema import MetaData
 from sqlalchemy.sql.base import SchemaEventTarget
 from sqlalchemy.types import TypeEngine
 
@@ -33,6 +35,8 @@ PURE_MODULES = ("datetime", "decimal", "textwrap", "uuid")
 #: Where sqlalchemy's functions only build expressions.
 PURE_SQLALCHEMY = ("sqlalchemy.sql.", "sqlalchemy.dialects.", "sqlalchemy.types", "sqlalchemy.schema")
 EFFECTFUL_METHODS = {"create", "create_all", "drop", "drop_all", "execute", "reflect", "scalar", "scalars"}
+#: Arguments of built-in functions that are called, or written to, in turn.
+CALLED_BACK = {"key", "file"}
 
 
 def judge(module, source, revision, file):
@@ -59,6 +63,7 @@ class Body:
         self._risks = []
         self._batches = set()
         self._local = set()
+        self._imported = {}
 
     def judged(self, revision, file):
         function = self._definition()
@@ -110,7 +115,7 @@ class Body:
                 self._local.add(node.name)
             elif isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node is not function:
                 self._local.add(node.name)
-            elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            elif isinstance(node, (ast.Import, ast.ImportFrom)) and not self._import(node):
                 self._local.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
         self._block(function.body)
 
@@ -141,14 +146,29 @@ class Body:
         elif isinstance(node, ast.Try):
             self._block(node.body)
             for handler in node.handlers:
+                if handler.type is not None:
+                    self._expression(handler.type)
                 self._block(handler.body)
             self._block(node.orelse)
             self._block(node.finalbody)
         elif isinstance(node, ast.FunctionDef):
+            # Its body runs only where it is called, and that call is a risk.
             for decorator in node.decorator_list:
                 self._risk(decorator, "a decorator that is not judged")
-        else:
+            self._parts(node.args)
+        elif not (isinstance(node, ast.ImportFrom) and self._import(node)):
             self._risk(node, "%s: not judged" % self._excerpt(node))
+
+    def _import(self, node):
+        """Whether it is an import of what only makes values; its names are then known."""
+        if not isinstance(node, ast.ImportFrom) or node.level or node.module.split(".")[0] not in ("sqlalchemy",) + PURE_MODULES:
+            return False
+        for alias in node.names:
+            try:
+                self._imported[alias.asname or alias.name] = getattr(importlib.import_module(node.module), alias.name)
+            except (ImportError, AttributeError):
+                return False
+        return True
 
     def _assignment(self, node):
         for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
@@ -202,7 +222,7 @@ class Body:
         if isinstance(node, ast.Call):
             self._call(node)
         elif isinstance(node, ast.Lambda):
-            return  # Only a call would run it, and calls of unknown names are risks.
+            self._parts(node.args)  # Only a call would run the rest, and calls of unknown names are risks.
         elif isinstance(node, (ast.Await, ast.Yield, ast.YieldFrom)):
             self._risk(node, "%s: not judged" % self._excerpt(node))
         else:
@@ -223,15 +243,19 @@ class Body:
             self._judge_operation(call, operation)
         elif isinstance(call.func, ast.Attribute) and self._is_value(call.func.value):
             # A method of a literal, or of an expression that is being built.
-            if call.func.attr in EFFECTFUL_METHODS:
+            if call.func.attr in EFFECTFUL_METHODS or call.func.attr.startswith("__") or self._calls_back(call):
                 self._risk(call, "%s: a call that is not judged" % self._excerpt(call))
             else:
                 self._parts(call)
-        elif self._is_pure(self._look_up(call.func)):
+        elif self._is_pure(self._look_up(call.func)) and not self._calls_back(call):
             self._parts(call, but=call.func)
         else:
             self._risk(call, "%s: a call that is not judged" % self._excerpt(call))
             self._parts(call, but=call.func)
+
+    @staticmethod
+    def _calls_back(call):
+        return any(k.arg in CALLED_BACK for k in call.keywords)
 
     def _judge_operation(self, call, operation):
         if operation == "execute":
@@ -272,6 +296,8 @@ class Body:
         if isinstance(node, ast.Name):
             if node.id in self._local:
                 return None
+            if node.id in self._imported:
+                return self._imported[node.id]
             return vars(self._module).get(node.id, getattr(builtins, node.id, None))
         if isinstance(node, ast.Attribute):
             owner = self._look_up(node.value)
@@ -291,7 +317,9 @@ class Body:
         if isinstance(found, functions._FunctionGenerator):
             return True
         if isinstance(found, type):
-            if issubclass(found, (TypeEngine, SchemaEventTarget, expression.ClauseElement)):
+            if issubclass(found, (TypeEngine, SchemaEventTarget, MetaData, expression.ClauseElement)):
+                return True
+            if issubclass(found, BaseException) and found.__module__ == "builtins":
                 return True
             return found in PURE_BUILTINS or found.__module__.split(".")[0] in PURE_MODULES
         home = getattr(found, "__module__", None) or type(getattr(found, "__self__", None)).__module__
