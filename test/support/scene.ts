@@ -7,6 +7,7 @@ import { createAlembicRunner } from '../../src/adapters/alembic/index.ts';
 import { createDirectoryHome } from '../../src/adapters/directory/index.ts';
 import { createDatabases } from '../../src/adapters/postgres/index.ts';
 import { createBackupStores } from '../../src/adapters/storage/index.ts';
+import type { Outcome } from '../../src/api/conditions.ts';
 import type { MigrationTarget, TargetStatus } from '../../src/api/target.ts';
 import type { Declaration, OperationEvent, Ports } from '../../src/rollback/ports.ts';
 import { reconcile, type Reconciled } from '../../src/rollback/reconcile.ts';
@@ -85,7 +86,8 @@ export async function createScene(major: Major, options: SceneOptions): Promise<
       spec = { ...spec, ...changes };
       await writeTarget(dir, { name, database, project, python: await python(), revision: 'base', backups, spec });
     },
-    reconcile: async (asked = { kind: 'reconcile' }) => reconcile(await read(), wired, asked, new AbortController().signal),
+    reconcile: async (asked = { kind: 'reconcile' }) =>
+      reconcile(await read(), wired, asked, new AbortController().signal),
     goTo: async (revision, changes = {}) => {
       const heads = revision.split(',');
       const declared = heads.length > 1 ? { revision: null, revisions: heads } : { revision, revisions: null };
@@ -99,12 +101,19 @@ export async function createScene(major: Major, options: SceneOptions): Promise<
       return status;
     },
     version: async () => {
-      const rows = await query<{ version_num: string }>(database.adminUrl, 'SELECT version_num FROM alembic_version ORDER BY 1');
+      const rows = await query<{ version_num: string }>(
+        database.adminUrl,
+        'SELECT version_num FROM alembic_version ORDER BY 1',
+      );
       return rows.map(({ version_num }) => version_num).join(',');
     },
     query: (sql) => query(database.adminUrl, sql),
     databases: async () => {
-      const rows = await query<{ datname: string }>(database.maintenanceUrl, 'SELECT d.datname FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE r.rolname = $1 ORDER BY 1', [database.owner]);
+      const rows = await query<{ datname: string }>(
+        database.maintenanceUrl,
+        'SELECT d.datname FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE r.rolname = $1 ORDER BY 1',
+        [database.owner],
+      );
       return rows.map(({ datname }) => datname);
     },
     [Symbol.asyncDispose]: async () => {
@@ -115,6 +124,10 @@ export async function createScene(major: Major, options: SceneOptions): Promise<
   await scene.declare({});
   return scene;
 }
+
+/** An outcome as one line, so that a failing test shows its message too. */
+export const said = (outcome: Outcome): string =>
+  `${outcome.kind} ${'reason' in outcome ? outcome.reason : ''}: ${outcome.message}`;
 
 /** Three revisions: a table, a column with data, an index. */
 export const threeSteps: HistorySpec = {
