@@ -90,10 +90,7 @@ export function createMetrics(options: { readonly version: string; readonly cloc
     forget(key) {
       records.delete(keyText(key));
     },
-    controller: {
-      reconciled: own.reconciled,
-      depth: own.depth,
-    },
+    controller: own,
     async *render() {
       let sliceStart = performance.now();
       const breathe = async (): Promise<void> => {

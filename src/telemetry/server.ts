@@ -84,7 +84,7 @@ async function sendMetrics(
   response: ServerResponse,
   metrics: Pick<Metrics, 'render'>,
 ): Promise<void> {
-  const gzip = /\bgzip\b/.test(String(request.headers['accept-encoding'] ?? ''));
+  const gzip = /\bgzip\b/.test(request.headers['accept-encoding'] ?? '');
   response.writeHead(200, { 'content-type': contentType, ...(gzip ? { 'content-encoding': 'gzip' } : {}) });
   if (request.method === 'HEAD') {
     response.end();

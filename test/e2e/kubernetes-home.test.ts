@@ -81,11 +81,15 @@ function expectTarget(declaration: Declaration | null): MigrationTarget {
   return declaration.target;
 }
 
-async function metadataOf(
-  on: ApiServer,
-  { namespace: ns, name }: TargetKey,
-): Promise<{ resourceVersion: string; finalizers?: string[]; deletionTimestamp?: string }> {
-  return JSON.parse(await ok(on, ['-n', ns, 'get', 'mtgt', name, '-o', 'jsonpath={.metadata}']));
+interface Metadata {
+  readonly resourceVersion: string;
+  readonly finalizers?: readonly string[];
+  readonly deletionTimestamp?: string;
+}
+
+async function metadataOf(on: ApiServer, { namespace: ns, name }: TargetKey): Promise<Metadata> {
+  const text = await ok(on, ['-n', ns, 'get', 'mtgt', name, '-o', 'jsonpath={.metadata}']);
+  return JSON.parse(text) as Metadata;
 }
 
 const now = new Date('2026-01-31T12:00:00Z');
@@ -283,9 +287,8 @@ describe('a status', () => {
     const { ns, home, key } = await scene();
     await ok(server, ['-n', ns, 'label', 'mtgt', 'unicorn-db', 'team=ops']);
     await home.saveStatus(key, readyStatus());
-    const stored = JSON.parse(await ok(server, ['-n', ns, 'get', 'mtgt', 'unicorn-db', '-o', 'json']));
-    expect(stored.metadata).toMatchObject({ generation: 1, labels: { team: 'ops' } });
-    expect(stored.spec.revision).toBe('a1');
+    const stored: unknown = JSON.parse(await ok(server, ['-n', ns, 'get', 'mtgt', 'unicorn-db', '-o', 'json']));
+    expect(stored).toMatchObject({ metadata: { generation: 1, labels: { team: 'ops' } }, spec: { revision: 'a1' } });
   });
 
   test('never lands on an object that was made again under the same name', async () => {

@@ -48,15 +48,15 @@ export function createClient(
   // The client makes a new one, with new connections, for each call; the first serves until the server refuses it.
   let dispatcher: Dispatcher | undefined;
 
-  async function send(call: ApiCall, signal: AbortSignal): Promise<Kubernetes.ResponseContext> {
-    const request = new kubernetes.RequestContext(server + call.path, kubernetes.HttpMethod[call.method]);
-    for (const [name, value] of Object.entries(call.query ?? {}))
+  async function send(one: ApiCall, signal: AbortSignal): Promise<Kubernetes.ResponseContext> {
+    const request = new kubernetes.RequestContext(server + one.path, kubernetes.HttpMethod[one.method]);
+    for (const [name, value] of Object.entries(one.query ?? {}))
       if (value !== undefined) request.setQueryParam(name, value);
-    request.setHeaderParam('Accept', call.accept ?? 'application/json');
+    request.setHeaderParam('Accept', one.accept ?? 'application/json');
     request.setHeaderParam('User-Agent', 'migration-target');
-    if (call.body !== undefined) {
-      request.setHeaderParam('Content-Type', call.contentType ?? 'application/json');
-      request.setBody(JSON.stringify(call.body));
+    if (one.body !== undefined) {
+      request.setHeaderParam('Content-Type', one.contentType ?? 'application/json');
+      request.setBody(JSON.stringify(one.body));
     }
     try {
       await abortable(config.applySecurityAuthentication(request), signal);
@@ -67,7 +67,7 @@ export function createClient(
       // Client certificates may have been renewed.
       if (response.httpStatusCode === 401) dispatcher = undefined;
       if (response.httpStatusCode >= 200 && response.httpStatusCode < 300) return response;
-      throw ApiError.of(call, response.httpStatusCode, await response.body.text());
+      throw ApiError.of(one, response.httpStatusCode, await response.body.text());
     } catch (thrown) {
       if (thrown instanceof ApiError) throw thrown;
       dispatcher = undefined;

@@ -23,22 +23,26 @@ export interface Connection {
 
 const serviceAccountToken = '/var/run/secrets/kubernetes.io/serviceaccount/token';
 
-/** Reads files only; nothing is connected to yet. Throws where there is no such file, context or cluster. */
+/**
+ * Reads files only; nothing is connected to yet. Throws where there is no such file, context or cluster. `podRoot`:
+ * what comes before the path at which a pod finds its service account.
+ */
 export async function connect(
   newConfig: () => KubeConfig,
   options: ConnectionOptions,
   env: Readonly<Record<string, string | undefined>>,
+  podRoot = '',
 ): Promise<Connection> {
   const config = newConfig();
   const files = await kubeconfigs(options, env);
   const inPod = files.length === 0;
   if (inPod) {
-    if (env['KUBERNETES_SERVICE_HOST'] === undefined || !(await exists(serviceAccountToken))) {
+    if (env['KUBERNETES_SERVICE_HOST'] === undefined || !(await exists(podRoot + serviceAccountToken))) {
       throw new Error(
         `There is no cluster to talk to: no ${join(homedir(), '.kube', 'config')}, KUBECONFIG is not set, and this is no pod. Name one: --kubeconfig FILE; or a directory of declarations: --dir DIR`,
       );
     }
-    config.loadFromCluster();
+    config.loadFromCluster(podRoot);
   }
   for (const file of files) {
     const one = newConfig();

@@ -57,7 +57,7 @@ async function start(
   const server = await startServer({
     listen: '127.0.0.1:0',
     metrics,
-    readiness: controller.readiness,
+    readiness: () => controller.readiness(),
     onProblem: (problem) => problems.push(problem),
   });
   const running = {

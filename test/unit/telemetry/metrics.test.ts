@@ -162,8 +162,8 @@ describe('the metrics of the controller', () => {
     expect(exposition).not.toMatch(/nodejs_active_\w+_total/);
     const promtool = spawnSync('promtool', ['check', 'metrics'], { input: exposition, encoding: 'utf8' });
     if (promtool.error !== undefined) {
-      console.warn(
-        `NOT CHECKED BY promtool, which could not be started (${promtool.error.message}): apt-get install prometheus`,
+      process.stderr.write(
+        `NOT CHECKED BY promtool, which could not be started (${promtool.error.message}): apt-get install prometheus\n`,
       );
       return;
     }
