@@ -11,9 +11,10 @@ export function printable(text: string): string {
   return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '\u{fffd}');
 }
 
-/** e.g. `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`, `4 d`. */
+/** e.g. `12 ms`, `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`, `4 d`. */
 export function formatDuration(ms: number): string {
   const seconds = Math.max(0, ms) / 1000;
+  if (seconds < 0.095) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;

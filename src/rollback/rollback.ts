@@ -55,6 +55,7 @@ async function step(scope: Scope, operation: Operation, name: OperationStep, run
   try {
     scope.stopIfAsked(operation);
     next = await run(scope, operation);
+    if (next.failure !== null && operation.failure === null) observe('failed', next.failure.message);
   } catch (thrown) {
     observe('failed', asFailure(thrown).message);
     next = fallOff(operation, asFailure(thrown));

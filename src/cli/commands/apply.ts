@@ -17,8 +17,8 @@ export function addApply(program: Command, invoke: Invoke): void {
       'Directory home: checks the declaration, shows the plan, asks, copies the declaration to targets/ unless it is there, and carries it out with live progress; where another process does so already, that one is followed. Kubernetes: applies the declaration on the server, then follows the controller until the target is ready or stalled.',
     )
     .argument('[NAME]', 'a target that is declared already, e.g. with --revision')
-    .option('-f, --file FILE', 'the declaration; - is the standard input')
-    .option('--revision REVISION', revisionHelp)
+    .option('-f, --file <FILE>', 'the declaration; - is the standard input')
+    .option('--revision <REVISION>', revisionHelp)
     .option('-y, --yes', yesHelp)
     .action((name: string | undefined, options: Options, command: Command) => invoke(command, name ?? null, (context) => apply(context, name, options)));
 }

@@ -18,8 +18,8 @@ export function addPlan(program: Command, invoke: Invoke): void {
       'Shows what applying a declaration would do: the migrations in their order, the statements that may lose data with file and line, what happens if it fails, and the backups that this relies on. Reads the database, the migrations and the catalogue; writes nothing, locks nothing.',
     )
     .argument('[NAME]', 'a target that is declared; may be left out where there is only one')
-    .option('-f, --file FILE', 'the declaration, instead of NAME; - is the standard input')
-    .option('--revision REVISION', revisionHelp)
+    .option('-f, --file <FILE>', 'the declaration, instead of NAME; - is the standard input')
+    .option('--revision <REVISION>', revisionHelp)
     .option('--sql', 'also show the SQL of the migrations, where alembic can give it offline')
     .option('--exit-code', 'end with 2 where the plan would change something')
     .action((name: string | undefined, options: Options, command: Command) => invoke(command, name ?? null, (context) => plan(context, name, options)));
