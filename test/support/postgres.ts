@@ -4,12 +4,11 @@ import pg from 'pg';
 
 import { startPostgres } from '../../scripts/lib/embedded-postgres.ts';
 import type { Major, PostgresServer } from '../../scripts/lib/embedded-postgres.ts';
+import { majors } from './majors.ts';
 import { fromTestBed } from './testbed.ts';
 
+export { majors };
 export type { Major, PostgresServer };
-
-/** The server versions to test with: all, or `MIGRATION_TARGET_TEST_MAJORS=16,18`. */
-export const majors: readonly Major[] = chosenMajors();
 
 /** A server of the run, shared by all its tests. */
 export interface TestServer {
@@ -211,15 +210,4 @@ export async function contentChecksum(url: string): Promise<string> {
   } finally {
     await client.end();
   }
-}
-
-function chosenMajors(): readonly Major[] {
-  const all: readonly Major[] = [15, 16, 18];
-  const chosen = process.env['MIGRATION_TARGET_TEST_MAJORS'];
-  if (!chosen) return all;
-  const numbers = chosen.split(',').map(Number);
-  const found = all.filter((major) => numbers.includes(major));
-  if (found.length !== numbers.length)
-    throw new Error(`MIGRATION_TARGET_TEST_MAJORS is '${chosen}': give some of ${all.join(',')}`);
-  return found;
 }

@@ -15,6 +15,7 @@ import type { Major, PostgresServer } from '../../scripts/lib/embedded-postgres.
 import { ensureKubeBinaries } from '../../scripts/lib/kube-binaries.ts';
 import { ensureVenv } from '../../scripts/lib/python.ts';
 import type { Venv } from '../../scripts/lib/python.ts';
+import { majors } from './majors.ts';
 
 /** What a test may ask for, and what it gets. `venv`: by the name of a file in scripts/requirements. */
 export interface TestBed {
@@ -82,7 +83,8 @@ let server: Server | null = null;
 export async function setUp(): Promise<void> {
   if (server) return;
   // Now, as what takes minutes on a new machine would exceed a test's time.
-  await venvs.get('test');
+  for (const name of ['test', 'buildbot-4.2.1', 'buildbot-4.3.0']) await venvs.get(name);
+  for (const major of majors) await postgresBinaries(major, await venvs.get('test'), progress);
   const secret = randomUUID();
   server = createServer((request, response) => {
     const [, key, kind, name = ''] = (request.url ?? '').split('/');
