@@ -3,8 +3,17 @@ import { Command, CommanderError, Option } from 'commander';
 import { addApply } from './commands/apply.ts';
 import { addBackup } from './commands/backup.ts';
 import { addBackups } from './commands/backups.ts';
+import { addDoctor } from './commands/doctor.ts';
+import { addHistory } from './commands/history.ts';
 import { addPlan } from './commands/plan.ts';
+import { addReconcile } from './commands/reconcile.ts';
+import { addRestore } from './commands/restore.ts';
+import { addResume } from './commands/resume.ts';
+import { addRun } from './commands/run.ts';
 import { addStatus } from './commands/status.ts';
+import { addSuspend } from './commands/suspend.ts';
+import { addWait } from './commands/wait.ts';
+import { addWatch } from './commands/watch.ts';
 import { exitCodes, type ExitCode } from './exit-codes.ts';
 import { programName } from './invocation.ts';
 import { createInvoke, type Invoke } from './invoke.ts';
@@ -40,9 +49,18 @@ export function createProgram(name: string, version: string, invoke: Invoke): Co
     .showHelpAfterError(`To see how: ${name} --help`);
   addPlan(program, invoke);
   addApply(program, invoke);
+  addRun(program, invoke);
   addStatus(program, invoke);
+  addHistory(program, invoke);
+  addWatch(program, invoke);
+  addWait(program, invoke);
   addBackup(program, invoke);
   addBackups(program, invoke);
+  addRestore(program, invoke);
+  addSuspend(program, invoke);
+  addResume(program, invoke);
+  addReconcile(program, invoke);
+  addDoctor(program, invoke);
   return program;
 }
 

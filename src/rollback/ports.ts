@@ -5,6 +5,7 @@
 import type { MigrationTarget, TargetKey, TargetSpec, TargetStatus, ValueSource } from '../api/target.ts';
 import type {
   BackupManifest,
+  DatabaseIdentity,
   DatabaseProperties,
   DatabaseState,
   OwnDatabase,
@@ -115,7 +116,11 @@ export interface LiveDatabase extends AsyncDisposable {
   /** Drops it if, and only if, that name has that oid; says whether it existed. Ends its sessions first. */
   dropDatabase(database: OwnDatabase): Promise<boolean>;
   /** pg_restore of a directory-format dump, or psql for a plain one (refusing its backslash commands), then ANALYZE. */
-  restoreInto(database: OwnDatabase, dump: { readonly path: string; readonly format: 'directory' | 'plain' }, progress: Progress): Promise<void>;
+  restoreInto(
+    database: OwnDatabase,
+    dump: { readonly path: string; readonly format: 'directory' | 'plain'; /** Of a directory-format dump: without its rows. */ readonly schemaOnly?: boolean },
+    progress: Progress,
+  ): Promise<void>;
   contents(database: OwnDatabase): Promise<Contents>;
   /** Writes the version table of a restored database, where the dump carried none. */
   stamp(database: OwnDatabase, revisions: readonly string[]): Promise<void>;
@@ -196,6 +201,8 @@ export interface AlembicSession extends AsyncDisposable {
     },
     onEvent: (event: MigrationEvent) => void,
   ): Promise<MigrationResult>;
+  /** Runs env.py up to where its migrations would begin, and no further: does it reach this database, and its version table? */
+  probe(request: { readonly database: DatabaseIdentity; readonly lock: LockToken }): Promise<MigrationResult>;
   /** Alembic's offline mode. */
   offlineSql(request: { readonly from: readonly string[]; readonly steps: readonly Step[] }): Promise<
     { readonly kind: 'sql'; readonly sql: string } | { readonly kind: 'unavailable'; readonly because: string }

@@ -113,6 +113,16 @@ export function openSession(
       }
     },
 
+    async probe(request): Promise<MigrationResult> {
+      try {
+        const answer = (await ask('probe', request, ignore, ignore, () => true)) as MigrationResult;
+        return answer.ok ? answer : { ok: false, error: masked(answer.error, mask) };
+      } catch (error) {
+        if (!(error instanceof ProcessEnded)) throw error;
+        return { ok: false, error: masked(deathOf(error, null, signal.aborted, spec.workingDir), mask) };
+      }
+    },
+
     async offlineSql(request): Promise<Offline> {
       if (request.steps.length === 0) return { kind: 'sql', sql: '' };
       try {

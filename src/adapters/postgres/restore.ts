@@ -14,6 +14,8 @@ import { toolCommand, toolFailure } from './tool-runs.ts';
 export interface Dump {
   readonly path: string;
   readonly format: 'directory' | 'plain';
+  /** Of a directory-format dump: without its rows. */
+  readonly schemaOnly?: boolean;
 }
 
 /**
@@ -25,7 +27,7 @@ const oneTransactionTocBytes = 256 * 1024;
 /** Restores a dump into an empty database of ours. Throws BackupInvalid, RestoreFailed. */
 export async function restoreInto(context: Context, database: OwnDatabase, dump: Dump, progress: Progress): Promise<void> {
   await using session = await connectToOwn(context, database);
-  const outcome = dump.format === 'directory' ? await restoreDirectory(context, session, database, dump.path, progress) : await restorePlain(context, session, database, dump.path, progress);
+  const outcome = dump.format === 'directory' ? await restoreDirectory(context, session, database, dump, progress) : await restorePlain(context, session, database, dump.path, progress);
   if (outcome.code !== 0) {
     throw toolFailure(
       dump.format === 'directory' ? 'pg_restore' : 'psql',
@@ -61,14 +63,14 @@ export async function assertIdentity(session: Session, database: OwnDatabase): P
   );
 }
 
-async function restoreDirectory(context: Context, session: Session, database: OwnDatabase, path: string, progress: Progress): Promise<Outcome> {
+async function restoreDirectory(context: Context, session: Session, database: OwnDatabase, { path, schemaOnly = false }: Dump, progress: Progress): Promise<Outcome> {
   const { tocBytes, bytes, tables } = await measure(path);
   const jobs = jobsFor(bytes * 4);
   const together = jobs === 1 && tocBytes <= oneTransactionTocBytes ? ['--single-transaction'] : [`--jobs=${jobs}`];
   await using access = await context.toolAccess(database.name);
   const tools = await context.tools(session.server.major);
   return await run(
-    toolCommand(tools.pgRestore, access, ['--format=directory', '--exit-on-error', '--no-subscriptions', '--verbose', ...together, path], {
+    toolCommand(tools.pgRestore, access, ['--format=directory', '--exit-on-error', '--no-subscriptions', '--verbose', ...(schemaOnly ? ['--schema-only'] : []), ...together, path], {
       signal: context.signal,
       onStderrLine: tableCounter(progress, tables),
     }),

@@ -107,6 +107,32 @@ class Operation:
             raised = error
         return self._judge(run, raised)
 
+    def probe(self, params):
+        """env.py up to where its migrations would begin: which database it reaches, which version table it keeps."""
+        run = Run(self._channel, self._guard, self._spec, {"from": [], "steps": []})
+        self._guard.expect(params["database"], params["lock"])
+        reached = []
+
+        def look(context):
+            run.check_version_table(context)
+            reached.append(True)
+
+        try:
+            scripts = self._scripts()
+            with surroundings(self._spec, load_config(self._spec, ("current",))) as config:
+                environment = EnvironmentContext(config, scripts, fn=lambda heads, context: iter(()), as_sql=False, tag=None)
+                # On the object, as in look_first; nothing runs, not even the making of the version table.
+                environment.run_migrations = lambda **arguments: look(environment.get_context())
+                with environment:
+                    scripts.run_env()
+                if not reached:
+                    raise Stop("env.py returned without coming to its migrations")
+            raised = None
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            raised = error
+        error = self._judge(run, raised)
+        return {"ok": True} if error is None else {"ok": False, "error": dict(error, step=None)}
+
     def _judge(self, run, raised):
         """The cause that was seen first, however env.py dressed it up."""
         started = run.index is not None

@@ -1,0 +1,63 @@
+import type { Command } from 'commander';
+import { keyOfDeclaration, type Context } from '../context.ts';
+import { exitCodes, type ExitCode } from '../exit-codes.ts';
+import type { Invoke } from '../invoke.ts';
+
+/** How often ages are written anew though nothing changed, in milliseconds. */
+const refreshMs = 1_000;
+
+export function addWatch(program: Command, invoke: Invoke): void {
+  program
+    .command('watch')
+    .summary('status, written anew whenever it changes')
+    .description('On a terminal the screen is written over; elsewhere each change is written below the one before. Ends with Ctrl-C.')
+    .argument('[NAME]', 'the target; left out: all of them')
+    .action((name: string | undefined, _options: unknown, command: Command) => invoke(command, name ?? null, (context) => watch(context, name)));
+}
+
+async function watch(context: Context, name: string | undefined): Promise<ExitCode> {
+  const [{ renderStatus }, { renderStatuses }, { listObject }, { pause }] = await Promise.all([
+    import('../render-status.ts'),
+    import('../render-statuses.ts'),
+    import('../objects.ts'),
+    import('../follow.ts'),
+  ]);
+  const { data, format } = context.output;
+  const wanted = name === undefined ? null : await context.resolveKey(name);
+  const stop = new AbortController();
+  process.once('SIGINT', () => stop.abort());
+  process.once('SIGTERM', () => stop.abort());
+
+  let before = '';
+  let lines = 0;
+  while (!stop.signal.aborted) {
+    const declarations = (await context.declarations()).filter((declaration) => {
+      const key = keyOfDeclaration(declaration);
+      return wanted === null || (key.name === wanted.name && key.namespace === wanted.namespace);
+    });
+    const [only] = declarations;
+    const now = new Date();
+    const state = JSON.stringify(declarations);
+    const isChanged = state !== before;
+    before = state;
+    if (isChanged || (data.isTerminal && format === null)) {
+      const text =
+        format === 'json'
+          ? `${JSON.stringify(listObject(declarations))}\n`
+          : wanted !== null && only !== undefined
+            ? renderStatus(only, { screen: data, now, say: (message) => context.say(message, wanted.name), command: context.command })
+            : `${renderStatuses(declarations, { screen: data, wide: format === 'wide', now })}\n`;
+      // One write: up to where the last one began, and everything below away.
+      data.write(data.isTerminal && lines > 0 ? `\u001b[${lines}A\r\u001b[J${text}` : text);
+      lines = rows(text, process.stdout.columns ?? 80);
+    }
+    await pause(data.isTerminal ? refreshMs : refreshMs / 2, stop.signal);
+  }
+  return exitCodes.done;
+}
+
+/** Lines on the screen, those counted twice that are too long for it. */
+function rows(text: string, columns: number): number {
+  const visible = text.replaceAll(/\u001b\[[0-9;]*m/g, '').split('\n').slice(0, -1);
+  return visible.reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / columns)), 0);
+}
