@@ -148,10 +148,6 @@ function serveLines(child: ChildProcessWithoutNullStreams, nonce: string): Pytho
     wake();
   });
 
-  const exited = (async () => {
-    ended = new ProcessEnded(await ending(child), lastOutput, frames);
-    wake();
-  })();
   const killGroup = (): void => {
     if (child.pid === undefined || ended !== null) return;
     try {
@@ -160,6 +156,12 @@ function serveLines(child: ChildProcessWithoutNullStreams, nonce: string): Pytho
       if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
     }
   };
+  // What it started must not go on alone, and would hold the pipes open.
+  child.once('exit', killGroup);
+  const exited = (async () => {
+    ended = new ProcessEnded(await ending(child), lastOutput, frames);
+    wake();
+  })();
 
   return {
     send: (message) => {

@@ -66,7 +66,10 @@ export type SettingsOver = Partial<Omit<AlembicSettings, 'spec'>> & {
   readonly spec?: Readonly<Record<string, unknown>>;
 };
 
-/** Settings as the controller makes them of a declaration, so with all of its defaults. */
+/**
+ * Settings as the controller makes them of a declaration, so with all of its defaults. `MIGRATION_TARGET_TEST_PYTHON`
+ * names another interpreter, to try other versions of alembic and SQLAlchemy with.
+ */
 export async function settingsFor(
   project: AlembicProject,
   databaseUrl: string,
@@ -79,7 +82,11 @@ export async function settingsFor(
     spec: {
       revision: 'base',
       database: { urlFrom: { env: 'UNUSED' }, ...project.database },
-      alembic: { python: await python(), ...project.alembic, ...over.spec },
+      alembic: {
+        python: process.env['MIGRATION_TARGET_TEST_PYTHON'] ?? (await python()),
+        ...project.alembic,
+        ...over.spec,
+      },
       runtime: { process: {} },
       backup: { storage: { directory: { path: '/unused' } } },
     },

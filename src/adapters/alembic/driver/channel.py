@@ -6,6 +6,7 @@ nobody else knows, each line after a nonce.
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import traceback
@@ -32,12 +33,21 @@ class Channel:
 
     def _read(self):
         """When the controller is gone (end of file), so is this process: the server then rolls back its transaction."""
+        self._watch_requests()
+        self._end()
+
+    def _watch_requests(self):
         for line in self._lines:
             message = json.loads(line)
             if "abort" in message:
-                self.send({"stuck": self._where()})
-                os._exit(1)
+                return self.send({"stuck": self._where()})
             self._queue.put(message)
+
+    @staticmethod
+    def _end():
+        """With all that env.py started: a psql of a migration's must not go on alone."""
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
         os._exit(0)
 
     def _where(self):
