@@ -591,6 +591,11 @@ describe('the watch', () => {
   test('survives an API server that is killed and started again, and misses nothing', async () => {
     const own = await startApiServer();
     try {
+      const early = await openHome({}, own);
+      await expect(early.list()).rejects.toThrow(
+        'does not know the kind MigrationTarget. Install it: kubectl apply -f crds/',
+      );
+      await expect(early.get({ namespace: 'default', name: 'x' })).rejects.toThrow('does not know the kind');
       await install(own);
       const { ns, home, key } = await scene(own);
       const { changes, problems } = await watching(home);
@@ -750,6 +755,38 @@ describe('the network', () => {
     });
     network.pass();
     expectTarget(await home.get(key));
+  });
+});
+
+describe('manifests/', () => {
+  test('give the controller the rights that it uses, and Secrets only where somebody binds them', async () => {
+    const { ns, key } = await scene();
+    await ok(server, ['apply', '-k', 'manifests/']);
+    const token = (await ok(server, ['-n', 'migration-target-system', 'create', 'token', 'migration-target'])).trim();
+    const home = await openHome({ kubeconfig: await kubeconfigOf({ token }), allNamespaces: true });
+    const { changes, problems } = await watching(home);
+    expect(changes).toContain(keyText(key));
+    expect((await home.list()).map(nameOf)).toContain(keyText(key));
+    await home.get(key);
+    await home.hold(key);
+    await home.saveStatus(key, readyStatus());
+    await home.record(key, { type: 'Normal', reason: 'Upgraded', message: 'm' });
+    await home.record(key, { type: 'Normal', reason: 'Upgraded', message: 'm' });
+    await home.release(key);
+    expect(expectTarget(await home.get(key)).status).toEqual(readyStatus());
+    expect(problems).toEqual([]);
+
+    await applySecret(ns, { stringData: { url: 'x' } });
+    const source = { secretKeyRef: { name: 'unicorn-db', key: 'url' } };
+    await expect(home.resolve(source, ns)).rejects.toMatchObject({ reason: 'NotAllowed' });
+    // As rbac.yaml says.
+    const account = 'migration-target-system:migration-target';
+    const bind = `create rolebinding migration-target-secrets --clusterrole=migration-target-secrets --serviceaccount=${account}`;
+    await ok(server, ['-n', ns, ...bind.split(' ')]);
+    // The authorizer takes a moment to see it.
+    const ask = `auth can-i get secrets --as=system:serviceaccount:${account}`;
+    await eventually(async () => (await server.kubectl(['-n', ns, ...ask.split(' ')])).stdout.startsWith('yes'));
+    expect(await home.resolve(source, ns)).toBe('x');
   });
 });
 

@@ -1,10 +1,10 @@
 /** `migration-target apply` against a cluster: server-side apply, so that fields which others own are not taken from them. */
-import { group, version } from '../../api/group.ts';
 import { problemsText } from '../../api/problems.ts';
 import { keyOf, keyText, parseTarget, type TargetKey } from '../../api/target.ts';
 import type { Declaration } from '../../rollback/ports.ts';
-import { applyPatch, pathTo, type ApiClient } from './client.ts';
-import { isStatus, type ApiCause } from './errors.ts';
+import { applyPatch, type ApiClient } from './client.ts';
+import { isNotFound, isStatus, type ApiCause } from './errors.ts';
+import { cliFieldManager, collectionPath } from './objects.ts';
 
 export interface ApplyOptions {
   readonly dryRun: boolean;
@@ -12,7 +12,6 @@ export interface ApplyOptions {
   readonly namespace: string;
   /** Whether that namespace was asked for by name, so that a document of another one is a mistake. */
   readonly namespaceIsAsked: boolean;
-  readonly fieldManager: string;
 }
 
 type Invalid = Extract<Declaration, { kind: 'invalid' }>;
@@ -21,7 +20,7 @@ type Invalid = Extract<Declaration, { kind: 'invalid' }>;
 export async function applyTarget(
   client: ApiClient,
   document: unknown,
-  { dryRun, namespace, namespaceIsAsked, fieldManager }: ApplyOptions,
+  { dryRun, namespace, namespaceIsAsked }: ApplyOptions,
 ): Promise<{ readonly kind: 'applied'; readonly object: unknown } | Invalid> {
   const named = withNamespace(document, namespace);
   const parsed = parseTarget(named);
@@ -36,8 +35,8 @@ export async function applyTarget(
   try {
     const object = await client.call({
       method: 'PATCH',
-      path: pathTo`/apis/${group}/${version}/namespaces/${key.namespace}/migrationtargets/${key.name}`,
-      query: { fieldManager, fieldValidation: 'Strict', dryRun: dryRun ? 'All' : undefined },
+      path: `${collectionPath(key.namespace)}/${encodeURIComponent(key.name)}`,
+      query: { fieldManager: cliFieldManager, fieldValidation: 'Strict', dryRun: dryRun ? 'All' : undefined },
       contentType: applyPatch,
       body: declaredIn(named),
     });
@@ -46,7 +45,7 @@ export async function applyTarget(
     if (isStatus(thrown, 409) && thrown.causes.some(isFieldConflict))
       return invalid(key, conflictText(key, thrown.causes));
     if (isStatus(thrown, 422) || isStatus(thrown, 400)) return invalid(key, thrown.says);
-    if (isStatus(thrown, 404) && thrown.says.startsWith('namespaces ')) {
+    if (isNotFound(thrown)) {
       return invalid(
         key,
         `there is no namespace ${key.namespace}. Create it: kubectl create namespace ${key.namespace}`,

@@ -79,6 +79,10 @@ function rootText(thrown: unknown): string {
 export const isStatus = (thrown: unknown, status: number): thrown is ApiError =>
   thrown instanceof ApiError && thrown.status === status;
 
+/** The object is not there. Where the kind is not known to the cluster, its answer has no reason. */
+export const isNotFound = (thrown: unknown): thrown is ApiError =>
+  isStatus(thrown, 404) && thrown.reason === 'NotFound';
+
 /** What an operation makes of it: what passes is tried again, a missing right needs a person; the rest is unexpected. */
 export function asHomeFailure(thrown: unknown): unknown {
   if (thrown instanceof Failure) return thrown;
@@ -98,12 +102,8 @@ export function asHomeFailure(thrown: unknown): unknown {
       `A right is missing in the cluster: ${thrown.says}. Grant it (manifests/rbac.yaml has all of them); look: kubectl auth can-i --list`,
       thrown,
     );
-  if (
-    thrown.status === 404 &&
-    thrown.reason === 'NotFound' &&
-    thrown.says.includes('could not find the requested resource')
-  ) {
-    return new Error(`The cluster does not know the kind MigrationTarget. Install it: kubectl apply -f crds/`, {
+  if (thrown.status === 404 && !isNotFound(thrown)) {
+    return new Error('The cluster does not know the kind MigrationTarget. Install it: kubectl apply -f crds/', {
       cause: thrown,
     });
   }

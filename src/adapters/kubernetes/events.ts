@@ -3,7 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import type { Clock, HomeEvent } from '../../rollback/ports.ts';
 import { apiVersion } from '../../api/group.ts';
 import { mergePatch, pathTo, type ApiClient } from './client.ts';
-import { isStatus } from './errors.ts';
+import { isNotFound } from './errors.ts';
 
 /** Whom an event is about. */
 export interface EventSubject {
@@ -70,7 +70,7 @@ export function createRecorder(client: ApiClient, clock: Clock): Recorder {
           return;
         } catch (thrown) {
           // Events expire, in an hour by default; anybody may delete them before.
-          if (!isStatus(thrown, 404)) throw thrown;
+          if (!isNotFound(thrown)) throw thrown;
         }
       }
       const name = `${subject.name.slice(0, 200)}.${randomBytes(8).toString('hex')}`;

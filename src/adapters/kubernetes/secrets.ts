@@ -4,7 +4,7 @@ import * as z from 'zod';
 import type { ValueSource } from '../../api/target.ts';
 import { stalled } from '../../rollback/errors.ts';
 import { pathTo, type ApiClient } from './client.ts';
-import { isStatus } from './errors.ts';
+import { isNotFound } from './errors.ts';
 
 const secret = z.object({ data: z.record(z.string(), z.string()).nullish() });
 
@@ -18,7 +18,7 @@ export async function readSecret(
   try {
     answer = await client.call({ method: 'GET', path: pathTo`/api/v1/namespaces/${namespace}/secrets/${name}` });
   } catch (thrown) {
-    if (!isStatus(thrown, 404)) throw thrown;
+    if (!isNotFound(thrown)) throw thrown;
     throw stalled(
       'SecretNotFound',
       `There is no Secret ${namespace}/${name}. Create it: kubectl -n ${namespace} create secret generic ${name} --from-literal=${key}=…`,
