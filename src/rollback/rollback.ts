@@ -28,7 +28,7 @@ export async function rollback(visit: Visit): Promise<Result> {
   if (checked.kind === 'settled') return checked;
 
   await using scope = checked.scope;
-  const planned = checked.resume ?? (await plan(scope, checked));
+  const planned = checked.resume ?? (await observed(scope, 'plan', () => plan(scope, checked)));
   if ('kind' in planned) return planned;
 
   let operation = planned;
@@ -38,7 +38,7 @@ export async function rollback(visit: Visit): Promise<Result> {
   } while (operation.step === 'backup' || operation.step === 'change');
   operation = await step(scope, operation, 'verify', verify);
   operation = await step(scope, operation, 'restore', restore);
-  const conclusion = await report(scope, operation);
+  const conclusion = await observed(scope, 'report', () => report(scope, operation));
   const seen = await tidy(visit, { ...scope, isLocked: true }, await scope.database.read(), { aside: conclusion.aside, operation });
   return { kind: 'concluded', operation, conclusion, seen };
 }
@@ -63,6 +63,16 @@ async function step(scope: Scope, operation: Operation, name: OperationStep, run
   const ms = Math.round(performance.now() - startedAt);
   observe('finished', undefined, ms);
   return scope.save({ ...next, durations: { ...next.durations, [name]: (operation.durations[name] ?? 0) + ms } });
+}
+
+/** A step that is not journalled: before there is an operation, or once all of it is done. */
+async function observed<T>(scope: Scope, name: OperationStep, run: () => Promise<T>): Promise<T> {
+  const observe = scope.observeStep({ id: scope.operationId }, name);
+  observe('started');
+  const startedAt = performance.now();
+  const done = await run();
+  observe('finished', undefined, Math.round(performance.now() - startedAt));
+  return done;
 }
 
 /**

@@ -27,7 +27,7 @@ export interface Scope extends AsyncDisposable {
   readonly begin: (operation: Operation) => Promise<Operation>;
   /** Journals: when it resolves, the next start knows. Nothing has an effect before its intent went through here. */
   readonly save: (operation: Operation) => Promise<Operation>;
-  readonly observeStep: (operation: Operation, step: OperationStep) => (state: 'started' | 'finished' | 'failed', message?: string, ms?: number) => void;
+  readonly observeStep: (operation: Pick<Operation, 'id'>, step: OperationStep) => (state: 'started' | 'finished' | 'failed', message?: string, ms?: number) => void;
   /** Throws OperationInterrupted if the controller is stopping: between steps, where nothing is half done. */
   readonly stopIfAsked: (operation: Operation) => void;
 }
