@@ -124,6 +124,11 @@ describe('the time of the last transition', () => {
   });
 });
 
+test('no condition carries a message that is longer than that', () => {
+  const conditions = summarize({ ...stalled, message: 'x'.repeat(100_000) }, facts);
+  for (const { message } of conditions) expect(message.length).toBeLessThanOrEqual(maxMessageLength);
+});
+
 test('a message that is too long keeps its beginning and its end', () => {
   const bounded = boundMessage(`begin ${'\u{1F984}'.repeat(maxMessageLength)} end`);
   expect(bounded.length).toBeLessThanOrEqual(maxMessageLength);
