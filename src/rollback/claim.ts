@@ -4,24 +4,45 @@ import type { DatabaseIdentity } from './model.ts';
 import type { Declaration } from './ports.ts';
 import type { Visit } from './visit.ts';
 
-export const versionTableOf = ({ spec }: MigrationTarget): string => `${spec.database.versionTableSchema}.${spec.database.versionTable}`;
+export const versionTableOf = ({ spec }: MigrationTarget): string =>
+  `${spec.database.versionTableSchema}.${spec.database.versionTable}`;
 
 /** For the status: kept with its time while the database and the version table are the same. */
-export function claim({ target, status }: Pick<Visit, 'target' | 'status'>, identity: DatabaseIdentity, now: Date): NonNullable<TargetStatus['database']> {
-  const claimed = { systemIdentifier: identity.systemIdentifier, name: identity.name, versionTable: versionTableOf(target) };
+export function claim(
+  { target, status }: Pick<Visit, 'target' | 'status'>,
+  identity: DatabaseIdentity,
+  now: Date,
+): NonNullable<TargetStatus['database']> {
+  const claimed = {
+    systemIdentifier: identity.systemIdentifier,
+    name: identity.name,
+    versionTable: versionTableOf(target),
+  };
   const before = status.database;
   return before !== null && isSame(before, claimed) ? before : { ...claimed, since: now.toISOString() };
 }
 
 /** Another target that claimed the same earlier, or at the same time under a name that sorts before this one's. */
-export function findRival(visit: Pick<Visit, 'key' | 'target' | 'status'>, identity: DatabaseIdentity, declarations: readonly Declaration[]): TargetKey | null {
-  const mine = { systemIdentifier: identity.systemIdentifier, name: identity.name, versionTable: versionTableOf(visit.target) };
-  const since = visit.status.database !== null && isSame(visit.status.database, mine) ? visit.status.database.since : null;
+export function findRival(
+  visit: Pick<Visit, 'key' | 'target' | 'status'>,
+  identity: DatabaseIdentity,
+  declarations: readonly Declaration[],
+): TargetKey | null {
+  const mine = {
+    systemIdentifier: identity.systemIdentifier,
+    name: identity.name,
+    versionTable: versionTableOf(visit.target),
+  };
+  const since =
+    visit.status.database !== null && isSame(visit.status.database, mine) ? visit.status.database.since : null;
   for (const declaration of declarations) {
     if (declaration.kind !== 'target' || keyText(keyOf(declaration.target)) === keyText(visit.key)) continue;
     const other = declaration.target.status?.database;
     if (other === null || other === undefined || !isSame(other, mine)) continue;
-    const isEarlier = since === null || other.since < since || (other.since === since && keyText(keyOf(declaration.target)) < keyText(visit.key));
+    const isEarlier =
+      since === null ||
+      other.since < since ||
+      (other.since === since && keyText(keyOf(declaration.target)) < keyText(visit.key));
     if (isEarlier) return keyOf(declaration.target);
   }
   return null;

@@ -19,7 +19,8 @@ export const isSame = ({ missing, unexpected }: SchemaDifference): boolean => mi
 
 /** A few lines of a difference, as a sentence. */
 export function describeDifference({ missing, unexpected }: SchemaDifference): string {
-  const some = (lines: readonly string[]): string => `${lines.slice(0, 3).join('; ')}${lines.length > 3 ? `; and ${lines.length - 3} more` : ''}`;
+  const some = (lines: readonly string[]): string =>
+    `${lines.slice(0, 3).join('; ')}${lines.length > 3 ? `; and ${lines.length - 3} more` : ''}`;
   return [
     ...(missing.length > 0 ? [`missing: ${some(missing)}`] : []),
     ...(unexpected.length > 0 ? [`left over: ${some(unexpected)}`] : []),
@@ -56,7 +57,8 @@ export function compareCounts(
     .filter(({ before: was, after: is }) => was !== is);
 }
 
-export const revisionsOf = (table: VersionTable): readonly string[] | null => (table.kind === 'present' ? table.revisions : null);
+export const revisionsOf = (table: VersionTable): readonly string[] | null =>
+  table.kind === 'present' ? table.revisions : null;
 
 export const sameRevisions = (a: readonly string[] | null, b: readonly string[] | null): boolean =>
   a === null || b === null ? a === b : sameSet(a, b);

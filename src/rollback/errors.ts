@@ -29,5 +29,9 @@ export const retry = (reason: Reason, message: string, cause?: unknown): Failure
 export function asFailure(thrown: unknown): Failure {
   if (thrown instanceof Failure) return thrown;
   const message = thrown instanceof Error ? thrown.message : String(thrown);
-  return stalled('InternalError', `${message}. Read the controller's log, then: migration-target reconcile NAME`, thrown);
+  return stalled(
+    'InternalError',
+    `${message}. Read the controller's log, then: migration-target reconcile NAME`,
+    thrown,
+  );
 }

@@ -76,7 +76,8 @@ export const sameSet = (a: readonly string[], b: readonly string[]): boolean =>
   a.length === b.length && [...a].sort().join('\n') === [...b].sort().join('\n');
 
 /** How a set of heads is written for people: `base` where it is empty. */
-export const formatHeads = (heads: readonly string[]): string => (heads.length === 0 ? 'base' : [...heads].sort().join(', '));
+export const formatHeads = (heads: readonly string[]): string =>
+  heads.length === 0 ? 'base' : [...heads].sort().join(', ');
 
 export type Resolved =
   | { readonly kind: 'resolved'; readonly revisions: readonly string[] }
@@ -96,7 +97,9 @@ export function resolveRevision(graph: RevisionGraph, text: string, current: rea
   if (text === 'head') {
     return tips.length === 1
       ? { kind: 'resolved', revisions: tips }
-      : unknown(`'head' is ambiguous: the scripts have ${tips.length} heads (${formatHeads(tips)}). Name one, or write 'heads'.`);
+      : unknown(
+          `'head' is ambiguous: the scripts have ${tips.length} heads (${formatHeads(tips)}). Name one, or write 'heads'.`,
+        );
   }
   if (/^[+-]\d{1,4}$/.test(text)) return resolveRelative(graph, Number(text), current);
 
@@ -114,31 +117,50 @@ export function resolveRevision(graph: RevisionGraph, text: string, current: rea
   }
   const matches = [...all].filter((id) => id.startsWith(text)).sort();
   if (matches.length === 1) return { kind: 'resolved', revisions: matches };
-  if (matches.length > 1) return unknown(`'${text}' is ambiguous: it is the beginning of ${matches.slice(0, 5).join(', ')}. Type more of it.`);
+  if (matches.length > 1)
+    return unknown(
+      `'${text}' is ambiguous: it is the beginning of ${matches.slice(0, 5).join(', ')}. Type more of it.`,
+    );
   return unknown(`No revision, beginning of one, or label '${text}' in the scripts. See: migration-target history`);
 }
 
 function resolveRelative(graph: RevisionGraph, distance: number, current: readonly string[]): Resolved {
   const below = appliedBelow(graph, current);
   if (below.kind === 'unknown') {
-    return { kind: 'unknown', message: `The database is at ${formatHeads(below.missing)}, which the scripts don't have, so there is nothing to count from.` };
+    return {
+      kind: 'unknown',
+      message: `The database is at ${formatHeads(below.missing)}, which the scripts don't have, so there is nothing to count from.`,
+    };
   }
   const byId = index(graph);
   let at = current[0] ?? null;
   if (current.length > 1) {
-    return { kind: 'unknown', message: `The database is at several heads (${formatHeads(current)}); relative steps are ambiguous. Name the revisions.` };
+    return {
+      kind: 'unknown',
+      message: `The database is at several heads (${formatHeads(current)}); relative steps are ambiguous. Name the revisions.`,
+    };
   }
   for (let step = 0; step < Math.abs(distance); step += 1) {
     const next: readonly string[] =
       distance < 0
-        ? at === null ? [] : (byId.get(at)?.down ?? [])
-        : graph.revisions.filter(({ down }) => (at === null ? down.length === 0 : down.includes(at))).map(({ id }) => id);
+        ? at === null
+          ? []
+          : (byId.get(at)?.down ?? [])
+        : graph.revisions
+            .filter(({ down }) => (at === null ? down.length === 0 : down.includes(at)))
+            .map(({ id }) => id);
     const isBase = distance < 0 && at !== null && next.length === 0;
     if (next.length > 1) {
-      return { kind: 'unknown', message: `${distance > 0 ? `+${distance}` : distance} is ambiguous: after ${at ?? 'base'} there are ${formatHeads(next)}. Name the revision.` };
+      return {
+        kind: 'unknown',
+        message: `${distance > 0 ? `+${distance}` : distance} is ambiguous: after ${at ?? 'base'} there are ${formatHeads(next)}. Name the revision.`,
+      };
     }
     if (next.length === 0 && !isBase) {
-      return { kind: 'unknown', message: `${distance > 0 ? `+${distance}` : distance} leads past the ${distance > 0 ? 'head' : 'base'}: only ${step} steps are left.` };
+      return {
+        kind: 'unknown',
+        message: `${distance > 0 ? `+${distance}` : distance} leads past the ${distance > 0 ? 'head' : 'base'}: only ${step} steps are left.`,
+      };
     }
     at = next[0] ?? null;
   }

@@ -66,8 +66,7 @@ export interface OwnDatabase {
 
 /** The version table as it is. A missing table is not an empty one: empty means base. */
 export type VersionTable =
-  | { readonly kind: 'missing' }
-  | { readonly kind: 'present'; readonly revisions: readonly string[] };
+  { readonly kind: 'missing' } | { readonly kind: 'present'; readonly revisions: readonly string[] };
 
 /** What one connection tells of the live database; no Python, no dump. */
 export interface DatabaseState {

@@ -6,7 +6,17 @@ import { createHash } from 'node:crypto';
 
 import type { Reason } from '../api/reasons.ts';
 import { appliedBelow, formatHeads, headsOf, sameSet, simulate, stepsBetween } from './graph.ts';
-import type { BackupManifest, ChangePlan, DatabaseState, Fallback, Plan, RestorePlan, RevisionGraph, Risk, Step } from './model.ts';
+import type {
+  BackupManifest,
+  ChangePlan,
+  DatabaseState,
+  Fallback,
+  Plan,
+  RestorePlan,
+  RevisionGraph,
+  Risk,
+  Step,
+} from './model.ts';
 import { chooseFallback } from './retention.ts';
 
 export interface Policy {
@@ -55,10 +65,17 @@ export function decide(input: PlanInput): Plan {
 }
 
 /** `restoreFrom`, or a person's `restore`: it comes before everything else, the revision is looked at afterwards. */
-export function decideRestore(input: RestoreInput, wanted: { readonly backup: string; readonly because: string }): Plan {
+export function decideRestore(
+  input: RestoreInput,
+  wanted: { readonly backup: string; readonly because: string },
+): Plan {
   const backup = input.backups.find(({ id }) => id === wanted.backup);
   if (backup === undefined) {
-    return refuse(input, 'BackupNotFound', `The catalogue has no backup ${wanted.backup} (${wanted.because}). See: migration-target backups ${input.name}`);
+    return refuse(
+      input,
+      'BackupNotFound',
+      `The catalogue has no backup ${wanted.backup} (${wanted.because}). See: migration-target backups ${input.name}`,
+    );
   }
   const { systemIdentifier, name } = input.state.identity;
   const isOfOther = backup.database.systemIdentifier !== systemIdentifier || backup.database.name !== name;
@@ -83,7 +100,10 @@ function blockedChange(input: PlanInput): Plan | null {
 function missingVersionTable(input: PlanInput): Plan | null {
   const { versionTable, empty, identity, versionTables } = input.state;
   if (versionTable.kind === 'present' || empty) return null;
-  const others = versionTables.length === 0 ? '' : ` There are version tables elsewhere: ${versionTables.join(', ')} (spec.database.versionTable, versionTableSchema).`;
+  const others =
+    versionTables.length === 0
+      ? ''
+      : ` There are version tables elsewhere: ${versionTables.join(', ')} (spec.database.versionTable, versionTableSchema).`;
   return refuse(
     input,
     'VersionTableMissing',
@@ -197,7 +217,11 @@ function fallbackRestore(input: PlanInput, because: string): Plan | null {
   const backup = permittedFallback(input);
   if (backup.kind === 'backup') return restore(input, backup.manifest, because, input.graph.digest);
   if (backup.kind === 'forbidden') {
-    return refuse(input, backup.reason, `Only a restore leads to ${formatHeads(input.desired)} (${because}): ${backup.because}.`);
+    return refuse(
+      input,
+      backup.reason,
+      `Only a restore leads to ${formatHeads(input.desired)} (${because}): ${backup.because}.`,
+    );
   }
   return null;
 }
@@ -205,12 +229,23 @@ function fallbackRestore(input: PlanInput, because: string): Plan | null {
 function restore(input: RestoreInput, backup: BackupManifest, because: string, scripts: string): Plan {
   const forbidden = restoreForbidden(input);
   if (forbidden !== null) {
-    return refuse(input, forbidden.reason, `Backup ${backup.id} would have to be restored (${because}): ${forbidden.because}.`);
+    return refuse(
+      input,
+      forbidden.reason,
+      `Backup ${backup.id} would have to be restored (${because}): ${forbidden.because}.`,
+    );
   }
   const blocker = input.state.blockers.find(({ blocks }) => blocks === 'change') ?? restoreBlocker(input);
   if (blocker !== null) return refuse(input, blocker.reason, blocker.message);
   const current = input.state.versionTable.kind === 'present' ? input.state.versionTable.revisions : null;
-  const plan = { kind: 'restore', current, desired: backup.revisions ?? [], backup: backup.id, takenAt: backup.finishedAt, because } as const;
+  const plan = {
+    kind: 'restore',
+    current,
+    desired: backup.revisions ?? [],
+    backup: backup.id,
+    takenAt: backup.finishedAt,
+    because,
+  } as const;
   return { ...plan, digest: digest(input, scripts, { ...plan, because: '' }) } satisfies RestorePlan;
 }
 
@@ -227,7 +262,8 @@ const currentHeads = ({ state }: PlanInput): readonly string[] =>
 function ends(input: PlanInput): { readonly from: ReadonlySet<string>; readonly to: ReadonlySet<string> } {
   const from = appliedBelow(input.graph, currentHeads(input));
   const to = appliedBelow(input.graph, input.desired);
-  if (from.kind === 'unknown' || to.kind === 'unknown') throw new Error('asked for the ends of a plan before both were known');
+  if (from.kind === 'unknown' || to.kind === 'unknown')
+    throw new Error('asked for the ends of a plan before both were known');
   return { from: from.applied, to: to.applied };
 }
 
@@ -256,26 +292,35 @@ function permittedFallback(input: PlanInput): PermittedFallback {
   const forbidden = restoreForbidden(input);
   if (forbidden !== null) return { kind: 'forbidden', ...forbidden };
   const blocker = restoreBlocker(input);
-  if (blocker !== null) return { kind: 'forbidden', reason: blocker.reason, because: blocker.message.replace(/\.$/, '') };
+  if (blocker !== null)
+    return { kind: 'forbidden', reason: blocker.reason, because: blocker.message.replace(/\.$/, '') };
   return { kind: 'backup', manifest: choice.backup };
 }
 
 /** A restore loses whatever was written since its backup, and nobody knows yet how much that is. */
 function restoreForbidden(input: RestoreInput): { readonly reason: Reason; readonly because: string } | null {
   if (input.policy.restore === 'Forbid') {
-    return { reason: 'RestoreForbidden', because: 'spec.policy.restore is Forbid; to permit it: spec.policy.restore: Allow' };
+    return {
+      reason: 'RestoreForbidden',
+      because: 'spec.policy.restore is Forbid; to permit it: spec.policy.restore: Allow',
+    };
   }
   if (input.policy.dataLoss === 'Forbid') {
     return {
       reason: 'DataLossForbidden',
-      because: 'a restore loses what was written since, and spec.policy.dataLoss is Forbid; to permit it: spec.policy.dataLoss: Allow',
+      because:
+        'a restore loses what was written since, and spec.policy.dataLoss is Forbid; to permit it: spec.policy.dataLoss: Allow',
     };
   }
   return null;
 }
 
 /** What makes a swap impossible, or would rewind somebody else's history with this one. */
-function restoreBlocker({ state, name, versionTable }: RestoreInput): { readonly reason: Reason; readonly message: string } | null {
+function restoreBlocker({
+  state,
+  name,
+  versionTable,
+}: RestoreInput): { readonly reason: Reason; readonly message: string } | null {
   const others = state.versionTables.filter((table) => table !== versionTable);
   if (others.length > 0) {
     return {
@@ -289,8 +334,13 @@ function restoreBlocker({ state, name, versionTable }: RestoreInput): { readonly
 const noBackupBecause = (input: PlanInput): string => `there is no verified backup at ${formatHeads(input.desired)}`;
 
 function knownIds(graph: RevisionGraph): string {
-  const newest = graph.revisions.slice(-5).map(({ id }) => id).reverse();
-  return newest.length === 0 ? 'base (the scripts are empty)' : `${newest.join(', ')}${graph.revisions.length > 5 ? ', …' : ''}`;
+  const newest = graph.revisions
+    .slice(-5)
+    .map(({ id }) => id)
+    .reverse();
+  return newest.length === 0
+    ? 'base (the scripts are empty)'
+    : `${newest.join(', ')}${graph.revisions.length > 5 ? ', …' : ''}`;
 }
 
 /** What an approval would be bound to: whose, which database, from where to where, with which scripts. Not counts. */

@@ -92,7 +92,12 @@ export interface LiveDatabase extends AsyncDisposable {
   /** Ends every other session of ours on this database and its scratch databases, then waits until they are gone. */
   endOperationSessions(): Promise<number>;
   /** Throws ToolsNotFound, naming the directories searched and the package to install. Cached. */
-  tools(): Promise<{ readonly pgDump: string; readonly pgRestore: string; readonly psql: string; readonly version: string }>;
+  tools(): Promise<{
+    readonly pgDump: string;
+    readonly pgRestore: string;
+    readonly psql: string;
+    readonly version: string;
+  }>;
 
   /** The live catalogue as it renders now: comparable only with itself, before and after. */
   liveSchema(): Promise<SchemaFacts>;
@@ -118,7 +123,11 @@ export interface LiveDatabase extends AsyncDisposable {
   /** pg_restore of a directory-format dump, or psql for a plain one (refusing its backslash commands), then ANALYZE. */
   restoreInto(
     database: OwnDatabase,
-    dump: { readonly path: string; readonly format: 'directory' | 'plain'; /** Of a directory-format dump: without its rows. */ readonly schemaOnly?: boolean },
+    dump: {
+      readonly path: string;
+      readonly format: 'directory' | 'plain';
+      /** Of a directory-format dump: without its rows. */ readonly schemaOnly?: boolean;
+    },
     progress: Progress,
   ): Promise<void>;
   contents(database: OwnDatabase): Promise<Contents>;
@@ -154,7 +163,13 @@ export interface AlembicRunner {
 
 export type MigrationEvent =
   | { readonly kind: 'started'; readonly step: Step; readonly index: number; readonly total: number }
-  | { readonly kind: 'finished'; readonly step: Step; readonly index: number; readonly total: number; readonly ms: number }
+  | {
+      readonly kind: 'finished';
+      readonly step: Step;
+      readonly index: number;
+      readonly total: number;
+      readonly ms: number;
+    }
   /** A line that env.py or a migration printed or logged. */
   | { readonly kind: 'output'; readonly line: string };
 
@@ -204,7 +219,10 @@ export interface AlembicSession extends AsyncDisposable {
   /** Runs env.py up to where its migrations would begin, and no further: does it reach this database, and its version table? */
   probe(request: { readonly database: DatabaseIdentity; readonly lock: LockToken }): Promise<MigrationResult>;
   /** Alembic's offline mode. */
-  offlineSql(request: { readonly from: readonly string[]; readonly steps: readonly Step[] }): Promise<
+  offlineSql(request: {
+    readonly from: readonly string[];
+    readonly steps: readonly Step[];
+  }): Promise<
     { readonly kind: 'sql'; readonly sql: string } | { readonly kind: 'unavailable'; readonly because: string }
   >;
 }
@@ -236,8 +254,16 @@ export interface BackupStore {
   dumpPath(manifest: BackupManifest): string;
   schema(id: string): Promise<SchemaFacts | null>;
   /** The canonical schema of a database at a revision that was reached, for later comparison; newest wins. */
-  recordSchema(database: { readonly systemIdentifier: string; readonly name: string }, revisions: readonly string[], facts: SchemaFacts): Promise<void>;
-  recordedSchema(database: { readonly systemIdentifier: string; readonly name: string }, revisions: readonly string[], major: number): Promise<SchemaFacts | null>;
+  recordSchema(
+    database: { readonly systemIdentifier: string; readonly name: string },
+    revisions: readonly string[],
+    facts: SchemaFacts,
+  ): Promise<void>;
+  recordedSchema(
+    database: { readonly systemIdentifier: string; readonly name: string },
+    revisions: readonly string[],
+    major: number,
+  ): Promise<SchemaFacts | null>;
   markVerified(id: string, at: string, schema: SchemaFacts): Promise<void>;
   remove(id: string): Promise<void>;
   /** Temporary folders that dead operations left. */
@@ -245,8 +271,15 @@ export interface BackupStore {
   /** Free bytes on the disk, or null where that can't be known. */
   freeBytes(): Promise<number | null>;
   /** What `restoreFrom` did, beside the manifest, so that a lost status repeats nothing. */
-  recordRestore(id: string, database: { readonly systemIdentifier: string; readonly name: string }, state: 'intended' | 'done'): Promise<void>;
-  restoreRecord(id: string, database: { readonly systemIdentifier: string; readonly name: string }): Promise<'intended' | 'done' | null>;
+  recordRestore(
+    id: string,
+    database: { readonly systemIdentifier: string; readonly name: string },
+    state: 'intended' | 'done',
+  ): Promise<void>;
+  restoreRecord(
+    id: string,
+    database: { readonly systemIdentifier: string; readonly name: string },
+  ): Promise<'intended' | 'done' | null>;
 }
 
 export interface BackupStores {
@@ -259,7 +292,13 @@ export interface BackupStores {
 /** What a home holds under a name: a target, or something that is none, with the reason. */
 export type Declaration =
   | { readonly kind: 'target'; readonly target: MigrationTarget }
-  | { readonly kind: 'invalid'; readonly key: TargetKey; readonly generation: number; readonly problem: string; readonly status: TargetStatus | null };
+  | {
+      readonly kind: 'invalid';
+      readonly key: TargetKey;
+      readonly generation: number;
+      readonly problem: string;
+      readonly status: TargetStatus | null;
+    };
 
 export interface HomeEvent {
   readonly type: 'Normal' | 'Warning';
@@ -288,7 +327,11 @@ export interface Home {
   /** Adds or replaces a declaration. `dryRun`: only says what is wrong with it. */
   apply(document: unknown, options: { readonly dryRun: boolean }): Promise<Declaration>;
   /** Where a report of an operation was written, or null if this home keeps none. */
-  saveReport(key: TargetKey, operationId: string, report: { readonly markdown: string; readonly json: string }): Promise<string | null>;
+  saveReport(
+    key: TargetKey,
+    operationId: string,
+    report: { readonly markdown: string; readonly json: string },
+  ): Promise<string | null>;
 }
 
 // ------------------------------------------------------------------------------------------------ the rest
@@ -299,8 +342,20 @@ export interface Clock {
 
 /** What one operation tells while it goes on: the terminal, the log and the metrics listen. */
 export type OperationEvent =
-  | { readonly kind: 'step'; readonly step: string; readonly state: 'started' | 'finished' | 'failed' | 'skipped'; readonly ms?: number; readonly message?: string }
-  | { readonly kind: 'progress'; readonly step: string; readonly done: number; readonly total: number | null; readonly what: string }
+  | {
+      readonly kind: 'step';
+      readonly step: string;
+      readonly state: 'started' | 'finished' | 'failed' | 'skipped';
+      readonly ms?: number;
+      readonly message?: string;
+    }
+  | {
+      readonly kind: 'progress';
+      readonly step: string;
+      readonly done: number;
+      readonly total: number | null;
+      readonly what: string;
+    }
   | { readonly kind: 'migration'; readonly event: MigrationEvent }
   | { readonly kind: 'note'; readonly level: 'info' | 'warn'; readonly message: string };
 

@@ -22,11 +22,20 @@ export interface Reconciled {
 /** A declared restore, its revision and a backup that was due: more can't follow from one declaration. */
 const maxRounds = 4;
 
-export async function reconcile(target: MigrationTarget, ports: Ports, asked: Asked, signal: AbortSignal): Promise<Reconciled> {
+export async function reconcile(
+  target: MigrationTarget,
+  ports: Ports,
+  asked: Asked,
+  signal: AbortSignal,
+): Promise<Reconciled> {
   const keeper = createKeeper(target, ports);
   if (target.metadata.deletionTimestamp !== null && journalOf(keeper.status()) === null) {
     await ports.home.release(keyOf(target));
-    return { outcome: { kind: 'suspended', message: 'The declaration was deleted; database and backups stay.' }, status: keeper.status(), again: false };
+    return {
+      outcome: { kind: 'suspended', message: 'The declaration was deleted; database and backups stay.' },
+      status: keeper.status(),
+      again: false,
+    };
   }
   let next: Asked = asked;
   for (let round = 1; ; round += 1) {
@@ -75,7 +84,12 @@ async function once(
       const now = ports.clock.now();
       const isFirst = keeper.status().operation?.id !== operation.id;
       await keeper.replace(workingStatus(target, keeper.status(), operation, now));
-      if (isFirst) await ports.home.record(key, { type: 'Normal', reason: 'Started', message: `Operation ${operation.id} began: ${operation.plan.kind}.` });
+      if (isFirst)
+        await ports.home.record(key, {
+          type: 'Normal',
+          reason: 'Started',
+          message: `Operation ${operation.id} began: ${operation.plan.kind}.`,
+        });
       return operation;
     },
   };
@@ -91,7 +105,11 @@ async function once(
     const answers = answersDeclaration(target, asked, operation);
     const status = await conclude(visit, keeper, { outcome, seen, entry, answers });
     await ports.home.release(key);
-    const follows = !answers && asked.kind !== 'backup' && asked.kind !== 'restore' && (conclusion.succeeded || operation.generation !== target.metadata.generation);
+    const follows =
+      !answers &&
+      asked.kind !== 'backup' &&
+      asked.kind !== 'restore' &&
+      (conclusion.succeeded || operation.generation !== target.metadata.generation);
     return { reconciled: { outcome, status, again: false }, follows };
   } catch (thrown) {
     return { reconciled: await fail(visit, keeper, asFailure(thrown)), follows: false };
@@ -102,7 +120,11 @@ async function once(
  * Whether an operation ends what is declared now. A backup doesn't, nor a restore that was asked for or that comes
  * before the declared revision, nor one that was begun for an older declaration.
  */
-function answersDeclaration(target: MigrationTarget, asked: Asked, { plan, failure, generation, requestedAt: request }: Operation): boolean {
+function answersDeclaration(
+  target: MigrationTarget,
+  asked: Asked,
+  { plan, failure, generation, requestedAt: request }: Operation,
+): boolean {
   const isForThis = generation === target.metadata.generation && request === requestedAt(target);
   const isOnlyRestored = plan.kind === 'restore' && failure === null;
   return isForThis && plan.kind !== 'backup' && asked.kind !== 'restore' && !isOnlyRestored;
@@ -147,16 +169,23 @@ async function fail(visit: Visit, keeper: Keeper, failure: Failure): Promise<Rec
   });
   await announce(visit, keeper.status(), status, outcome);
   await keeper.replace(status);
-  if (failure.reason === 'InternalError') ports.observe(visit.key, '', { kind: 'note', level: 'warn', message: `${failure.message} ${failure.stack ?? ''}` });
+  if (failure.reason === 'InternalError')
+    ports.observe(visit.key, '', { kind: 'note', level: 'warn', message: `${failure.message} ${failure.stack ?? ''}` });
   return { outcome, status, again: failure.kind === 'retry' };
 }
 
 /** An event where the reason or its message is new; a periodic read says nothing. */
-async function announce({ key, ports }: Visit, before: TargetStatus, after: TargetStatus, outcome: Outcome): Promise<void> {
+async function announce(
+  { key, ports }: Visit,
+  before: TargetStatus,
+  after: TargetStatus,
+  outcome: Outcome,
+): Promise<void> {
   const was = before.conditions.find(({ type }) => type === 'Ready');
   const is = after.conditions.find(({ type }) => type === 'Ready');
   if (is === undefined || (was?.reason === is.reason && was.message === is.message)) return;
-  const type = outcome.kind === 'ready' || outcome.kind === 'suspended' || outcome.kind === 'working' ? 'Normal' : 'Warning';
+  const type =
+    outcome.kind === 'ready' || outcome.kind === 'suspended' || outcome.kind === 'working' ? 'Normal' : 'Warning';
   await ports.home.record(key, { type, reason: is.reason, message: is.message });
 }
 

@@ -44,9 +44,19 @@ function markdown(key: TargetKey, operation: Operation, entry: HistoryEntry, asi
     }),
   ];
   if ('steps' in plan) {
-    lines.push('', '## Migrations', '', ...plan.steps.map(({ direction, revision }) => `- ${direction === 'up' ? 'upgrade' : 'downgrade'} ${revision}`));
+    lines.push(
+      '',
+      '## Migrations',
+      '',
+      ...plan.steps.map(({ direction, revision }) => `- ${direction === 'up' ? 'upgrade' : 'downgrade'} ${revision}`),
+    );
     if (plan.risks.length > 0) {
-      lines.push('', '## What may lose data', '', ...plan.risks.map(({ what, file, line }) => `- \`${what}\` (${file}:${line})`));
+      lines.push(
+        '',
+        '## What may lose data',
+        '',
+        ...plan.risks.map(({ what, file, line }) => `- \`${what}\` (${file}:${line})`),
+      );
     }
   }
   if (operation.notes.length > 0) lines.push('', '## Notes', '', ...operation.notes.map((text) => `- ${text}`));

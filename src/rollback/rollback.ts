@@ -39,7 +39,10 @@ export async function rollback(visit: Visit): Promise<Result> {
   operation = await step(scope, operation, 'verify', verify);
   operation = await step(scope, operation, 'restore', restore);
   const conclusion = await observed(scope, 'report', () => report(scope, operation));
-  const seen = await tidy(visit, { ...scope, isLocked: true }, await scope.database.read(), { aside: conclusion.aside, operation });
+  const seen = await tidy(visit, { ...scope, isLocked: true }, await scope.database.read(), {
+    aside: conclusion.aside,
+    operation,
+  });
   return { kind: 'concluded', operation, conclusion, seen };
 }
 

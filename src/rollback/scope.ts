@@ -27,7 +27,10 @@ export interface Scope extends AsyncDisposable {
   readonly begin: (operation: Operation) => Promise<Operation>;
   /** Journals: when it resolves, the next start knows. Nothing has an effect before its intent went through here. */
   readonly save: (operation: Operation) => Promise<Operation>;
-  readonly observeStep: (operation: Pick<Operation, 'id'>, step: OperationStep) => (state: 'started' | 'finished' | 'failed', message?: string, ms?: number) => void;
+  readonly observeStep: (
+    operation: Pick<Operation, 'id'>,
+    step: OperationStep,
+  ) => (state: 'started' | 'finished' | 'failed', message?: string, ms?: number) => void;
   /** Throws OperationInterrupted if the controller is stopping: between steps, where nothing is half done. */
   readonly stopIfAsked: (operation: Operation) => void;
 }
@@ -66,7 +69,10 @@ export function createScope(
       }),
     stopIfAsked: (operation) => {
       if (!visit.signal.aborted) return;
-      throw retry('OperationInterrupted', `Operation ${operation.id} was stopped before its step ${operation.step}; the next start goes on with it.`);
+      throw retry(
+        'OperationInterrupted',
+        `Operation ${operation.id} was stopped before its step ${operation.step}; the next start goes on with it.`,
+      );
     },
     [Symbol.asyncDispose]: async () => {
       const started = await session?.catch(() => null);
@@ -78,7 +84,10 @@ export function createScope(
 }
 
 /** One Python process, told everything that the declaration says of alembic. */
-export async function startAlembic(visit: Pick<Visit, 'key' | 'target' | 'ports' | 'signal'>, operationId: string): Promise<AlembicSession> {
+export async function startAlembic(
+  visit: Pick<Visit, 'key' | 'target' | 'ports' | 'signal'>,
+  operationId: string,
+): Promise<AlembicSession> {
   const { key, target, ports } = visit;
   const { database, alembic } = target.spec;
   const env: Record<string, string> = {};

@@ -10,7 +10,8 @@ import { formatHeads } from './graph.ts';
 import type { DatabaseState, Trigger } from './model.ts';
 import { requestedAt, type Visit } from './visit.ts';
 
-export type Settled = { readonly kind: 'settled'; readonly outcome: Outcome } | { readonly kind: 'due'; readonly trigger: Trigger };
+export type Settled =
+  { readonly kind: 'settled'; readonly outcome: Outcome } | { readonly kind: 'due'; readonly trigger: Trigger };
 
 /** Identical corrections within an hour that make the next one `Flapping`. */
 const maxCorrections = 2;
@@ -33,8 +34,10 @@ export function settle(
     if (facts.backupDue) return { kind: 'due', trigger: 'backup' };
     return { kind: 'settled', outcome: inSync(visit, state.identity.name, current) };
   }
-  if (isNew) return { kind: 'due', trigger: asked.kind === 'apply' ? 'apply' : isRequest(visit) ? 'reconcile' : 'generation' };
-  if (status.reached?.generation === target.metadata.generation) return movedOutside(visit, state.identity.name, current, facts.now);
+  if (isNew)
+    return { kind: 'due', trigger: asked.kind === 'apply' ? 'apply' : isRequest(visit) ? 'reconcile' : 'generation' };
+  if (status.reached?.generation === target.metadata.generation)
+    return movedOutside(visit, state.identity.name, current, facts.now);
   const stalled = previousStall(status);
   return stalled === null ? { kind: 'due', trigger: 'generation' } : { kind: 'settled', outcome: stalled };
 }
@@ -54,39 +57,63 @@ const isRequest = ({ target, status }: Visit): boolean => status.handled?.genera
 /** What the declared heads amount to in the version table was found out when they were reached. */
 function hasReached({ target, status }: Visit, current: readonly string[] | null): boolean {
   const { reached } = status;
-  return reached !== null && reached.generation === target.metadata.generation && sameRevisions(current, reached.revisions);
+  return (
+    reached !== null && reached.generation === target.metadata.generation && sameRevisions(current, reached.revisions)
+  );
 }
 
 /** Keeps what the operation said that reached it, until something else is declared. */
 function inSync({ target, status }: Visit, database: string, current: readonly string[] | null): Outcome {
   const ready = status.conditions.find(({ type }) => type === 'Ready');
-  const isSame = ready?.status === 'True' && ready.observedGeneration === target.metadata.generation && status.reached !== null;
+  const isSame =
+    ready?.status === 'True' && ready.observedGeneration === target.metadata.generation && status.reached !== null;
   return isSame
     ? { kind: 'ready', reason: asReadyReason(ready.reason), message: ready.message }
-    : { kind: 'ready', reason: 'InSync', message: `Database ${database} is at ${formatRevisions(current)}, as declared.` };
+    : {
+        kind: 'ready',
+        reason: 'InSync',
+        message: `Database ${database} is at ${formatRevisions(current)}, as declared.`,
+      };
 }
 
 const readyReasons = ['Upgraded', 'Downgraded', 'BranchSwitched', 'RestoredFromBackup'] as const;
 const asReadyReason = (reason: string): (typeof readyReasons)[number] | 'InSync' =>
   readyReasons.find((known) => known === reason) ?? 'InSync';
 
-function movedOutside({ target, status, key }: Visit, database: string, current: readonly string[] | null, now: Date): Settled {
+function movedOutside(
+  { target, status, key }: Visit,
+  database: string,
+  current: readonly string[] | null,
+  now: Date,
+): Settled {
   const reached = status.reached?.revisions ?? [];
   const moved = `Database ${database} was at ${formatHeads(reached)}, and somebody else moved it to ${formatRevisions(current)}.`;
   if (target.spec.policy.drift === 'Report') {
     return {
       kind: 'settled',
-      outcome: { kind: 'stalled', reason: 'ChangedOutside', message: `${moved} Declare what it should be, or go back to what is declared: migration-target reconcile ${key.name}` },
+      outcome: {
+        kind: 'stalled',
+        reason: 'ChangedOutside',
+        message: `${moved} Declare what it should be, or go back to what is declared: migration-target reconcile ${key.name}`,
+      },
     };
   }
   const hourAgo = now.getTime() - 3_600_000;
   const corrections = status.history.filter(
-    (entry) => entry.result === 'success' && Date.parse(entry.finishedAt) > hourAgo && sameRevisions(entry.from, current) && sameRevisions(entry.to, reached),
+    (entry) =>
+      entry.result === 'success' &&
+      Date.parse(entry.finishedAt) > hourAgo &&
+      sameRevisions(entry.from, current) &&
+      sameRevisions(entry.to, reached),
   );
   return corrections.length >= maxCorrections
     ? {
         kind: 'settled',
-        outcome: { kind: 'stalled', reason: 'Flapping', message: `${moved} That was corrected ${corrections.length} times within the hour. Find who moves it, then: migration-target reconcile ${key.name}` },
+        outcome: {
+          kind: 'stalled',
+          reason: 'Flapping',
+          message: `${moved} That was corrected ${corrections.length} times within the hour. Find who moves it, then: migration-target reconcile ${key.name}`,
+        },
       }
     : { kind: 'due', trigger: 'drift' };
 }

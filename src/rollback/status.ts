@@ -1,7 +1,13 @@
 /** Status objects, made from what happened. Pure: saving is somebody else's. */
 import { summarize, type Outcome } from '../api/conditions.ts';
 import { historyLength } from '../api/status.ts';
-import { declaredRevisions, emptyStatus, type HistoryEntry, type MigrationTarget, type TargetStatus } from '../api/target.ts';
+import {
+  declaredRevisions,
+  emptyStatus,
+  type HistoryEntry,
+  type MigrationTarget,
+  type TargetStatus,
+} from '../api/target.ts';
 import { formatRevisions } from './compare.ts';
 import type { AsideDatabase, BackupManifest, Operation } from './model.ts';
 import { requestedAt } from './visit.ts';
@@ -12,7 +18,12 @@ export function journalOf(status: TargetStatus): Operation | null {
 }
 
 /** While an operation goes on. */
-export function workingStatus(target: MigrationTarget, status: TargetStatus, operation: Operation, now: Date): TargetStatus {
+export function workingStatus(
+  target: MigrationTarget,
+  status: TargetStatus,
+  operation: Operation,
+  now: Date,
+): TargetStatus {
   const message = `Operation ${operation.id} (${operation.plan.kind}) is at its step ${operation.step}.`;
   const next: TargetStatus = {
     ...status,
@@ -55,7 +66,10 @@ export function concludedStatus(
     desiredRevisions: declaredRevisions(target.spec),
     database: facts.database === undefined ? status.database : facts.database,
     operation: facts.journal,
-    handled: facts.answers && (isReady || outcome.kind === 'stalled') ? { generation, requestedAt: requestedAt(target) } : status.handled,
+    handled:
+      facts.answers && (isReady || outcome.kind === 'stalled')
+        ? { generation, requestedAt: requestedAt(target) }
+        : status.handled,
     reached:
       isReady && current !== null && facts.answers && !isReached(status, generation, current)
         ? { generation, revisions: current, at: now.toISOString() }
@@ -86,7 +100,13 @@ function planStatus({ plan }: Operation): TargetStatus['plan'] {
     case 'upgrade':
     case 'downgrade':
     case 'switch':
-      return { digest: plan.digest, kind: plan.kind, steps: plan.steps, loss: plan.risks.slice(0, 256), fallback: plan.fallback };
+      return {
+        digest: plan.digest,
+        kind: plan.kind,
+        steps: plan.steps,
+        loss: plan.risks.slice(0, 256),
+        fallback: plan.fallback,
+      };
   }
 }
 

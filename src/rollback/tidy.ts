@@ -34,21 +34,38 @@ export async function tidy(
   try {
     const { backups } = await store.list();
     const old = expiredBackups(visit, backups, now, ended.operation);
-    const due = kept.filter((aside) => Date.parse(aside.keptUntil) <= now.getTime() && aside.systemIdentifier === state.identity.systemIdentifier);
+    const due = kept.filter(
+      (aside) =>
+        Date.parse(aside.keptUntil) <= now.getTime() && aside.systemIdentifier === state.identity.systemIdentifier,
+    );
     if (old.length + due.length === 0) return { current, database: claimed, backups, keptAside: kept };
 
     await using lock = held.isLocked ? null : await database.lock();
     if (lock === null && !held.isLocked) return { current, database: claimed, backups, keptAside: kept };
     for (const { id } of old) await store.remove(id);
     for (const aside of due) await database.dropDatabase(aside);
-    return { current, database: claimed, backups: backups.filter((backup) => !old.includes(backup)), keptAside: kept.filter((aside) => !due.includes(aside)) };
+    return {
+      current,
+      database: claimed,
+      backups: backups.filter((backup) => !old.includes(backup)),
+      keptAside: kept.filter((aside) => !due.includes(aside)),
+    };
   } catch (thrown) {
-    visit.ports.observe(visit.key, ended.operation?.id ?? '', { kind: 'note', level: 'warn', message: `Old backups could not be cleared away: ${asFailure(thrown).message}` });
+    visit.ports.observe(visit.key, ended.operation?.id ?? '', {
+      kind: 'note',
+      level: 'warn',
+      message: `Old backups could not be cleared away: ${asFailure(thrown).message}`,
+    });
     return { current, database: claimed, keptAside: kept };
   }
 }
 
-function expiredBackups({ target }: Visit, backups: readonly BackupManifest[], now: Date, operation: Operation | null): readonly BackupManifest[] {
+function expiredBackups(
+  { target }: Visit,
+  backups: readonly BackupManifest[],
+  now: Date,
+  operation: Operation | null,
+): readonly BackupManifest[] {
   const { retention } = target.spec.backup;
   const needed = [target.spec.restoreFrom?.backup, operation?.backup?.id, operation?.restore?.backup];
   const policy = { minAgeSeconds: seconds(retention.minAge), minCount: retention.minCount };

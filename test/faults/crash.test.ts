@@ -28,7 +28,11 @@ interface Scenario {
 }
 
 const raising: SceneOptions = {
-  history: { revisions: threeSteps.revisions.map((revision) => (revision.id === 'a2' ? { ...revision, downgrade: `raise RuntimeError('no way back')` } : revision)) },
+  history: {
+    revisions: threeSteps.revisions.map((revision) =>
+      revision.id === 'a2' ? { ...revision, downgrade: `raise RuntimeError('no way back')` } : revision,
+    ),
+  },
 };
 
 const scenarios: readonly Scenario[] = [
@@ -83,7 +87,8 @@ describe.each(scenarios)('killed during $name', ({ options, prepare, desired }) 
 
   /** The same database and folder as before the operation, whatever the last kill left. */
   async function reset(): Promise<void> {
-    for (const name of (await scene.databases()).filter((name) => name !== template())) await admin(`DROP DATABASE "${name}" WITH (FORCE)`);
+    for (const name of (await scene.databases()).filter((name) => name !== template()))
+      await admin(`DROP DATABASE "${name}" WITH (FORCE)`);
     await admin(`CREATE DATABASE "${scene.database.name}" TEMPLATE "${template()}" OWNER "${scene.database.owner}"`);
     await rm(scene.dir, { recursive: true });
     await cp(`${scene.dir}.saved`, scene.dir, { recursive: true });
@@ -108,8 +113,14 @@ describe.each(scenarios)('killed during $name', ({ options, prepare, desired }) 
 
         const version = await scene.version();
         const checksum = await contentChecksum(scene.database.adminUrl);
-        const state = { place, outcome: outcome.kind, version, rows: checksum === checksums.desired ? 'desired' : checksum === checksums.origin ? 'origin' : 'neither' };
-        if (outcome.kind === 'ready') expect(state).toEqual({ place, outcome: 'ready', version: desired, rows: 'desired' });
+        const state = {
+          place,
+          outcome: outcome.kind,
+          version,
+          rows: checksum === checksums.desired ? 'desired' : checksum === checksums.origin ? 'origin' : 'neither',
+        };
+        if (outcome.kind === 'ready')
+          expect(state).toEqual({ place, outcome: 'ready', version: desired, rows: 'desired' });
         else expect(state).toEqual({ place, outcome: 'stalled', version: 'a3', rows: 'origin' });
         expect({ place, left: await leftovers() }).toEqual({ place, left: [] });
       }
@@ -157,9 +168,17 @@ async function killAt(request: CrashRequest, whom: 'alone' | 'with its children'
 
 /** The runner's first line of output; when this resolves the runner has ended. */
 async function firstLine(request: CrashRequest, onLine: (pid: number) => Promise<void> | void): Promise<string> {
-  const child = spawn(node, ['--disable-warning=ExperimentalWarning', join(import.meta.dirname, '../support/crash-runner.ts'), JSON.stringify(request)], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  const child = spawn(
+    node,
+    [
+      '--disable-warning=ExperimentalWarning',
+      join(import.meta.dirname, '../support/crash-runner.ts'),
+      JSON.stringify(request),
+    ],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
   const errors: string[] = [];
   createInterface(child.stderr).on('line', (line) => errors.push(line));
   let first = '';

@@ -19,7 +19,11 @@ export async function change(scope: Scope, operation: Operation): Promise<Operat
       return { ...operation, step: 'verify' };
     case 'between':
       // Cut off is not refuted: back to the origin, never on to an older backup.
-      return giveUp(operation, { reason: failureReason(plan), passing: true, message: `The ${plan.kind} was cut off half-way: ${place.found}.` });
+      return giveUp(operation, {
+        reason: failureReason(plan),
+        passing: true,
+        message: `The ${plan.kind} was cut off half-way: ${place.found}.`,
+      });
     case 'written':
       // Somebody wrote after the backup's snapshot: it is no longer a backup of this very state.
       return operation.attempts >= maxAttempts
@@ -28,7 +32,11 @@ export async function change(scope: Scope, operation: Operation): Promise<Operat
             passing: true,
             message: `Other sessions kept writing between the backup and the change (${place.tables}). Stop the application, then: migration-target reconcile ${scope.key.name}`,
           })
-        : note(scope, { ...operation, step: 'backup', attempts: operation.attempts + 1 }, `Other sessions wrote after the backup (${place.tables}); it is taken again.`);
+        : note(
+            scope,
+            { ...operation, step: 'backup', attempts: operation.attempts + 1 },
+            `Other sessions wrote after the backup (${place.tables}); it is taken again.`,
+          );
     case 'origin':
       break;
   }
@@ -43,7 +51,12 @@ export async function change(scope: Scope, operation: Operation): Promise<Operat
   await scope.lock.assertHeld();
   const session = await scope.alembic();
   const result = await session.migrate(
-    { from: started.origin.revisions ?? [], steps: plan.steps, database: started.origin.identity, lock: scope.lock.token },
+    {
+      from: started.origin.revisions ?? [],
+      steps: plan.steps,
+      database: started.origin.identity,
+      lock: scope.lock.token,
+    },
     (event) => scope.ports.observe(scope.key, started.id, { kind: 'migration', event }),
   );
   if (result.ok) return { ...started, step: 'verify' };
@@ -63,7 +76,10 @@ async function locate(scope: Scope, operation: Operation, plan: ChangePlan): Pro
   const isFresh = operation.attempts === 0;
   if (!isFresh && sameRevisions(now, plan.desired)) return { kind: 'arrived' };
   if (!sameRevisions(now ?? [], operation.origin.revisions ?? [])) {
-    return { kind: 'between', found: `the version table says ${formatRevisions(now)}, neither ${formatRevisions(operation.origin.revisions)} nor ${formatHeads(plan.desired)}` };
+    return {
+      kind: 'between',
+      found: `the version table says ${formatRevisions(now)}, neither ${formatRevisions(operation.origin.revisions)} nor ${formatHeads(plan.desired)}`,
+    };
   }
   if ((await scope.database.liveSchema()).digest !== operation.origin.schema) {
     return { kind: 'between', found: `the version table says ${formatRevisions(now)}, but the schema moved` };
@@ -83,33 +99,59 @@ export async function writesSinceBackup(scope: Scope, operation: Operation): Pro
     rowCounts: manifest.rowCounts,
   });
   if (writes.length === 0) return null;
-  const shown = writes.slice(0, 3).map(({ table }) => table).join(', ');
+  const shown = writes
+    .slice(0, 3)
+    .map(({ table }) => table)
+    .join(', ');
   return writes.length > 3 ? `${shown} and ${writes.length - 3} more` : shown;
 }
 
 /** A failure that left the origin as it was is met again later or given up; anything else is undone. */
-async function afterFailure(scope: Scope, operation: Operation, plan: ChangePlan, error: MigrationError): Promise<Operation> {
+async function afterFailure(
+  scope: Scope,
+  operation: Operation,
+  plan: ChangePlan,
+  error: MigrationError,
+): Promise<Operation> {
   // Whatever of that process still runs must not commit while the database is read.
   await scope.database.endOperationSessions();
   const place = await locate(scope, operation, plan);
   if (place.kind === 'arrived') {
-    return note(scope, { ...operation, step: 'verify' }, `alembic ended with an error after its last commit: ${describe(error)}`);
+    return note(
+      scope,
+      { ...operation, step: 'verify' },
+      `alembic ended with an error after its last commit: ${describe(error)}`,
+    );
   }
-  const isPassing = error.kind === 'lockTimeout' || error.kind === 'connectionLost' || error.kind === 'outOfMemory' || error.kind === 'fenced' || error.kind === 'timedOut';
+  const isPassing =
+    error.kind === 'lockTimeout' ||
+    error.kind === 'connectionLost' ||
+    error.kind === 'outOfMemory' ||
+    error.kind === 'fenced' ||
+    error.kind === 'timedOut';
   if (error.kind === 'lockTimeout' && place.kind !== 'between' && operation.attempts < maxAttempts) {
-    return note(scope, { ...operation, step: place.kind === 'written' ? 'backup' : 'change' }, `${describe(error)} Nothing was changed; it is tried again.`);
+    return note(
+      scope,
+      { ...operation, step: place.kind === 'written' ? 'backup' : 'change' },
+      `${describe(error)} Nothing was changed; it is tried again.`,
+    );
   }
   return giveUp(operation, { reason: reasonFor(error, plan), passing: isPassing, message: describe(error) });
 }
 
-const giveUp = (operation: Operation, failure: OperationFailure): Operation => ({ ...operation, step: 'restore', failure });
+const giveUp = (operation: Operation, failure: OperationFailure): Operation => ({
+  ...operation,
+  step: 'restore',
+  failure,
+});
 
 function changePlan({ plan }: Operation): ChangePlan {
   if (plan.kind === 'restore' || plan.kind === 'backup') throw new Error(`a ${plan.kind} has no change to run`);
   return plan;
 }
 
-const failureReason = (plan: ChangePlan): 'UpgradeFailed' | 'DowngradeFailed' => (plan.kind === 'upgrade' ? 'UpgradeFailed' : 'DowngradeFailed');
+const failureReason = (plan: ChangePlan): 'UpgradeFailed' | 'DowngradeFailed' =>
+  plan.kind === 'upgrade' ? 'UpgradeFailed' : 'DowngradeFailed';
 
 function reasonFor(error: MigrationError, plan: ChangePlan): OperationFailure['reason'] {
   switch (error.kind) {
@@ -134,7 +176,8 @@ function reasonFor(error: MigrationError, plan: ChangePlan): OperationFailure['r
 
 /** The failing statement, its SQLSTATE, the file and the line, and who was in the way, in one sentence each. */
 function describe(error: MigrationError): string {
-  const where = error.step === null ? '' : `${error.step.direction === 'up' ? 'upgrade' : 'downgrade'} of ${error.step.revision}: `;
+  const where =
+    error.step === null ? '' : `${error.step.direction === 'up' ? 'upgrade' : 'downgrade'} of ${error.step.revision}: `;
   const place = error.file === null ? '' : ` At ${error.file}${error.line === null ? '' : `:${error.line}`}.`;
   const statement = error.statement === null ? '' : ` Statement: ${error.statement.replace(/\s+/g, ' ').slice(0, 300)}`;
   const state = error.sqlstate === null ? '' : ` (SQLSTATE ${error.sqlstate})`;

@@ -48,7 +48,10 @@ export async function check(visit: Visit): Promise<Checked> {
     }
     lock = await database.lock();
     if (lock === null) {
-      throw retry('DatabaseLocked', `Another operation holds database ${seen.identity.name}; it is waited for. See: migration-target status ${visit.key.name}`);
+      throw retry(
+        'DatabaseLocked',
+        `Another operation holds database ${seen.identity.name}; it is waited for. See: migration-target status ${visit.key.name}`,
+      );
     }
     await database.endOperationSessions();
     const scope = createScope(visit, { id, database, lock, store });
@@ -66,7 +69,9 @@ export async function check(visit: Visit): Promise<Checked> {
       scope,
       state,
       trigger: due.kind === 'due' ? due.trigger : 'generation',
-      restoreFrom: (await isRestorePending(visit, store, state)) ? (visit.target.spec.restoreFrom?.backup ?? null) : null,
+      restoreFrom: (await isRestorePending(visit, store, state))
+        ? (visit.target.spec.restoreFrom?.backup ?? null)
+        : null,
       resume,
     };
   } catch (thrown) {
@@ -79,7 +84,9 @@ export async function check(visit: Visit): Promise<Checked> {
 /** Asked where something is declared anew, or was in conflict: a target that settled keeps its database. */
 async function refuseConflict(visit: Visit, { identity }: DatabaseState): Promise<void> {
   const { status } = visit;
-  const wasRefused = status.conditions.some(({ type, status: value, reason }) => type === 'Stalled' && value === 'True' && reason === 'TargetConflict');
+  const wasRefused = status.conditions.some(
+    ({ type, status: value, reason }) => type === 'Stalled' && value === 'True' && reason === 'TargetConflict',
+  );
   if (!isNewlyAskedFor(visit) && !wasRefused) return;
   const rival = findRival(visit, identity, await visit.ports.home.list());
   if (rival === null) return;
@@ -93,7 +100,10 @@ async function refuseConflict(visit: Visit, { identity }: DatabaseState): Promis
 function refuseDeclaration(visit: Visit): Outcome | null {
   const { target, asked, journal, status } = visit;
   if (target.spec.suspend && asked.kind === 'reconcile' && !hasBegunChange(journal)) {
-    return { kind: 'suspended', message: `spec.suspend is true. To go on: migration-target resume ${target.metadata.name}` };
+    return {
+      kind: 'suspended',
+      message: `spec.suspend is true. To go on: migration-target resume ${target.metadata.name}`,
+    };
   }
   if (journal === null && status.operation !== null) {
     return {
@@ -119,11 +129,15 @@ const isBeforeChange = ({ step }: Operation): boolean => step === 'check' || ste
 /** Names of connections and of databases carry it: short, lower case. */
 export const newOperationId = (): string => randomBytes(5).toString('hex');
 
-export async function openDatabase(visit: Pick<Visit, 'target' | 'key' | 'ports'>, operationId: string): Promise<LiveDatabase> {
+export async function openDatabase(
+  visit: Pick<Visit, 'target' | 'key' | 'ports'>,
+  operationId: string,
+): Promise<LiveDatabase> {
   const { database } = visit.target.spec;
   const { home, databases } = visit.ports;
   const url = await home.resolve(database.urlFrom, visit.key.namespace);
-  const adminUrl = database.adminUrlFrom === undefined ? null : await home.resolve(database.adminUrlFrom, visit.key.namespace);
+  const adminUrl =
+    database.adminUrlFrom === undefined ? null : await home.resolve(database.adminUrlFrom, visit.key.namespace);
   return databases.open({
     url,
     adminUrl,
@@ -134,7 +148,8 @@ export async function openDatabase(visit: Pick<Visit, 'target' | 'key' | 'ports'
   });
 }
 
-const openStore = (visit: Visit): Promise<BackupStore> => visit.ports.backups.open(visit.target.spec.backup.storage, visit.key);
+const openStore = (visit: Visit): Promise<BackupStore> =>
+  visit.ports.backups.open(visit.target.spec.backup.storage, visit.key);
 
 async function settleWith(visit: Visit, store: BackupStore, state: DatabaseState): Promise<ReturnType<typeof settle>> {
   const now = visit.ports.clock.now();
@@ -170,7 +185,11 @@ async function resumable(visit: Visit, scope: Scope): Promise<Operation | null> 
     for (const scratch of journal.scratch) await scope.database.dropDatabase(scratch);
     await scope.store.removeLeftovers(journal.id);
   } catch (thrown) {
-    throw stalled('RecoveryFailed', `What operation ${journal.id} left could not be cleared away: ${asFailure(thrown).message}`, thrown);
+    throw stalled(
+      'RecoveryFailed',
+      `What operation ${journal.id} left could not be cleared away: ${asFailure(thrown).message}`,
+      thrown,
+    );
   }
   return null;
 }

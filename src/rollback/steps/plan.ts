@@ -12,13 +12,21 @@ export type Planned = Operation | Extract<Checked, { readonly kind: 'settled' }>
 export async function plan(scope: Scope, checked: Extract<Checked, { readonly kind: 'due' }>): Promise<Planned> {
   const planned = await makePlan(scope, checked);
   const { state, trigger } = checked;
-  const seen = { current: revisionsOf(state.versionTable), keptAside: scope.keptAside, database: scope.claimed(state.identity) };
+  const seen = {
+    current: revisionsOf(state.versionTable),
+    keptAside: scope.keptAside,
+    database: scope.claimed(state.identity),
+  };
   switch (planned.kind) {
     case 'nothing':
       return {
         kind: 'settled',
         seen,
-        outcome: { kind: 'ready', reason: 'InSync', message: `Database ${state.identity.name} is at ${formatHeads(planned.current)}, as declared.` },
+        outcome: {
+          kind: 'ready',
+          reason: 'InSync',
+          message: `Database ${state.identity.name} is at ${formatHeads(planned.current)}, as declared.`,
+        },
       };
     case 'refuse':
       return { kind: 'settled', seen, outcome: { kind: 'stalled', reason: planned.reason, message: planned.message } };
@@ -55,7 +63,10 @@ export async function plan(scope: Scope, checked: Extract<Checked, { readonly ki
 }
 
 /** A backup and a restore need no scripts, so no Python runs for them. */
-async function makePlan(scope: Scope, { state, restoreFrom, trigger }: Extract<Checked, { readonly kind: 'due' }>): Promise<Plan> {
+async function makePlan(
+  scope: Scope,
+  { state, restoreFrom, trigger }: Extract<Checked, { readonly kind: 'due' }>,
+): Promise<Plan> {
   const { asked, target } = scope;
   if (asked.kind === 'backup') return backupPlan(state, asked.reason);
   if (trigger === 'backup') return backupPlan(state, 'MaxAge');
@@ -71,7 +82,8 @@ async function makePlan(scope: Scope, { state, restoreFrom, trigger }: Extract<C
     backups,
   };
   if (asked.kind === 'restore') return decideRestore(input, { backup: asked.backup, because: 'it was asked for' });
-  if (restoreFrom !== null) return decideRestore(input, { backup: restoreFrom, because: 'spec.restoreFrom declares it' });
+  if (restoreFrom !== null)
+    return decideRestore(input, { backup: restoreFrom, because: 'spec.restoreFrom declares it' });
   const session = await scope.alembic();
   return decide({ ...input, graph: await session.graph() });
 }

@@ -34,7 +34,10 @@ export async function report(scope: Scope, operation: Operation): Promise<Conclu
     from: clean.plan.current === null ? null : [...clean.plan.current],
     to: [...clean.plan.desired],
     result: outcome.kind === 'ready' ? 'success' : 'failure',
-    reason: outcome.kind === 'ready' || outcome.kind === 'stalled' || outcome.kind === 'retrying' ? outcome.reason : 'InternalError',
+    reason:
+      outcome.kind === 'ready' || outcome.kind === 'stalled' || outcome.kind === 'retrying'
+        ? outcome.reason
+        : 'InternalError',
     startedAt: clean.startedAt,
     finishedAt: finishedAt.toISOString(),
     message: outcome.message,
@@ -52,27 +55,55 @@ function judge(scope: Scope, operation: Operation, aside: AsideDatabase | null):
   if (failure === null) {
     switch (plan.kind) {
       case 'upgrade':
-        return { kind: 'ready', reason: 'Upgraded', message: `Database ${name} was upgraded from ${formatHeads(plan.current)} to ${formatHeads(plan.desired)} and verified.` };
+        return {
+          kind: 'ready',
+          reason: 'Upgraded',
+          message: `Database ${name} was upgraded from ${formatHeads(plan.current)} to ${formatHeads(plan.desired)} and verified.`,
+        };
       case 'downgrade':
-        return { kind: 'ready', reason: 'Downgraded', message: `Database ${name} was downgraded from ${formatHeads(plan.current)} to ${formatHeads(plan.desired)} and verified.` };
+        return {
+          kind: 'ready',
+          reason: 'Downgraded',
+          message: `Database ${name} was downgraded from ${formatHeads(plan.current)} to ${formatHeads(plan.desired)} and verified.`,
+        };
       case 'switch':
-        return { kind: 'ready', reason: 'BranchSwitched', message: `Database ${name} was taken from ${formatHeads(plan.current)} to ${formatHeads(plan.desired)}, another branch, and verified.` };
+        return {
+          kind: 'ready',
+          reason: 'BranchSwitched',
+          message: `Database ${name} was taken from ${formatHeads(plan.current)} to ${formatHeads(plan.desired)}, another branch, and verified.`,
+        };
       case 'restore':
-        return { kind: 'ready', reason: 'RestoredFromBackup', message: `Database ${name} was restored from backup ${plan.backup} of ${plan.takenAt}, at ${formatHeads(plan.desired)}, and verified; what was written since then is not in it.${kept}` };
+        return {
+          kind: 'ready',
+          reason: 'RestoredFromBackup',
+          message: `Database ${name} was restored from backup ${plan.backup} of ${plan.takenAt}, at ${formatHeads(plan.desired)}, and verified; what was written since then is not in it.${kept}`,
+        };
       case 'backup':
-        return { kind: 'ready', reason: 'BackupVerified', message: `Backup ${operation.backup?.id ?? ''} of database ${name}, at ${formatRevisions(origin.revisions)}, was taken, restored once and found equal.` };
+        return {
+          kind: 'ready',
+          reason: 'BackupVerified',
+          message: `Backup ${operation.backup?.id ?? ''} of database ${name}, at ${formatRevisions(origin.revisions)}, was taken, restored once and found equal.`,
+        };
     }
   }
   if (operation.swapped && restore?.goal === 'desired') {
-    const takenAt = plan.kind !== 'restore' && plan.kind !== 'backup' && plan.fallback.kind === 'restore' ? ` of ${plan.fallback.takenAt}` : '';
+    const takenAt =
+      plan.kind !== 'restore' && plan.kind !== 'backup' && plan.fallback.kind === 'restore'
+        ? ` of ${plan.fallback.takenAt}`
+        : '';
     return {
       kind: 'ready',
       reason: 'RestoredFromBackup',
       message: `${failure.message} So database ${name} was restored from backup ${restore.backup}${takenAt}, at ${formatHeads(plan.desired)}, and verified; what was written since then is not in it.${kept}`,
     };
   }
-  const back = operation.swapped ? `Database ${name} is back at ${formatRevisions(origin.revisions)}, restored from the backup taken before.${kept}` : `Database ${name} is at ${formatRevisions(origin.revisions)}, as before.`;
-  const because = plan.kind === 'downgrade' && plan.fallback.kind === 'origin' && !failure.passing ? ` There was no other way: ${plan.fallback.because}.` : '';
+  const back = operation.swapped
+    ? `Database ${name} is back at ${formatRevisions(origin.revisions)}, restored from the backup taken before.${kept}`
+    : `Database ${name} is at ${formatRevisions(origin.revisions)}, as before.`;
+  const because =
+    plan.kind === 'downgrade' && plan.fallback.kind === 'origin' && !failure.passing
+      ? ` There was no other way: ${plan.fallback.because}.`
+      : '';
   return {
     kind: 'stalled',
     reason: failure.reason,

@@ -48,7 +48,12 @@ function originBackup({ backup, origin }: Operation): string {
 }
 
 /** Names and oids of both databases, journalled before either exists. */
-async function aim(scope: Scope, operation: Operation, backup: string, goal: RestoreIntent['goal']): Promise<Operation> {
+async function aim(
+  scope: Scope,
+  operation: Operation,
+  backup: string,
+  goal: RestoreIntent['goal'],
+): Promise<Operation> {
   const live = operation.origin.identity;
   const into = await scope.database.newDatabase('restored', operation.id);
   const aside = await scope.database.newDatabase('old', operation.id);
@@ -61,7 +66,10 @@ async function carryOut(scope: Scope, operation: Operation, intent: RestoreInten
   const state = await database.swapState(live, intent.into, intent.aside);
   switch (state.kind) {
     case 'unknown':
-      throw stalled('RecoveryFailed', `The databases are in no state that a swap leaves behind: ${state.found}. Nothing is renamed or dropped; a person must decide which one is ${live.name}.`);
+      throw stalled(
+        'RecoveryFailed',
+        `The databases are in no state that a swap leaves behind: ${state.found}. Nothing is renamed or dropped; a person must decide which one is ${live.name}.`,
+      );
     case 'swapped':
       return finish(scope, operation, intent);
     case 'notSwapped':
@@ -70,9 +78,17 @@ async function carryOut(scope: Scope, operation: Operation, intent: RestoreInten
   }
 
   const manifest = await findBackup(store, intent.backup);
-  if (manifest === undefined) throw stalled('BackupNotFound', `Backup ${intent.backup} is no longer in the catalogue. See: migration-target backups ${scope.key.name}`);
+  if (manifest === undefined)
+    throw stalled(
+      'BackupNotFound',
+      `Backup ${intent.backup} is no longer in the catalogue. See: migration-target backups ${scope.key.name}`,
+    );
   const checked = await store.check(manifest.id);
-  if (!checked.ok) throw stalled('BackupInvalid', `Backup ${manifest.id} can't be restored: ${checked.problem}. See: migration-target backups ${scope.key.name}`);
+  if (!checked.ok)
+    throw stalled(
+      'BackupInvalid',
+      `Backup ${manifest.id} can't be restored: ${checked.problem}. See: migration-target backups ${scope.key.name}`,
+    );
   await store.recordRestore(manifest.id, live, 'intended');
 
   await database.createDatabase(intent.into, manifest.properties);
@@ -86,21 +102,34 @@ async function carryOut(scope: Scope, operation: Operation, intent: RestoreInten
 }
 
 /** Equal to what was dumped, at the right revision (stamped where the dump has no version table), and fit for the user's queries. */
-async function assertRestored(scope: Scope, operation: Operation, intent: RestoreIntent, manifest: BackupManifest): Promise<void> {
+async function assertRestored(
+  scope: Scope,
+  operation: Operation,
+  intent: RestoreIntent,
+  manifest: BackupManifest,
+): Promise<void> {
   const { database, store } = scope;
   const restored = await database.contents(intent.into);
   const fault = findRestoreFault(manifest, await store.schema(manifest.id), restored);
-  if (fault !== null) throw stalled('BackupInvalid', `Backup ${manifest.id}, restored, is not what was dumped: ${fault}. See: migration-target backups verify ${manifest.id}`);
+  if (fault !== null)
+    throw stalled(
+      'BackupInvalid',
+      `Backup ${manifest.id}, restored, is not what was dumped: ${fault}. See: migration-target backups verify ${manifest.id}`,
+    );
 
   const wanted = intent.goal === 'desired' ? operation.plan.desired : operation.origin.revisions;
   if (wanted !== null && !sameRevisions(manifest.revisions, wanted)) {
     if (manifest.revisions !== null) {
-      throw stalled('BackupInvalid', `Backup ${manifest.id} is at ${formatRevisions(manifest.revisions)}, not at ${formatRevisions(wanted)}.`);
+      throw stalled(
+        'BackupInvalid',
+        `Backup ${manifest.id} is at ${formatRevisions(manifest.revisions)}, not at ${formatRevisions(wanted)}.`,
+      );
     }
     if (wanted.length > 0) await database.stamp(intent.into, wanted);
   }
   const queryFault = intent.goal === 'desired' ? await findQueryFault(scope, intent.into) : null;
-  if (queryFault !== null) throw stalled('VerificationFailed', `Backup ${manifest.id} was restored, but ${queryFault}.`);
+  if (queryFault !== null)
+    throw stalled('VerificationFailed', `Backup ${manifest.id} was restored, but ${queryFault}.`);
 }
 
 async function finish(scope: Scope, operation: Operation, intent: RestoreIntent): Promise<Operation> {
@@ -109,17 +138,32 @@ async function finish(scope: Scope, operation: Operation, intent: RestoreIntent)
 }
 
 /** A restore that failed before its swap has touched nothing live; the origin is what is left to reach. */
-async function afterFailure(scope: Scope, operation: Operation, intent: RestoreIntent, failure: Failure): Promise<Operation> {
+async function afterFailure(
+  scope: Scope,
+  operation: Operation,
+  intent: RestoreIntent,
+  failure: Failure,
+): Promise<Operation> {
   await scope.database.dropDatabase(intent.into);
   if (intent.goal === 'origin') throw failure;
   const told = note(scope, operation, `The restore of ${intent.backup} failed: ${failure.message}`);
   const given: Operation = {
     ...told,
     restore: null,
-    failure: operation.failure === null ? asOperationFailure(failure) : { ...operation.failure, passing: true, message: `${operation.failure.message} The restore failed too: ${failure.message}` },
+    failure:
+      operation.failure === null
+        ? asOperationFailure(failure)
+        : {
+            ...operation.failure,
+            passing: true,
+            message: `${operation.failure.message} The restore failed too: ${failure.message}`,
+          },
   };
   if (await isAtOrigin(scope, given)) return untouched(given);
-  return restore(scope, await scope.save({ ...given, failure: { ...(given.failure ?? asOperationFailure(failure)), passing: true } }));
+  return restore(
+    scope,
+    await scope.save({ ...given, failure: { ...(given.failure ?? asOperationFailure(failure)), passing: true } }),
+  );
 }
 
 const asOperationFailure = ({ reason, message }: Failure): OperationFailure => ({ reason, message, passing: true });

@@ -1,4 +1,12 @@
-import { beyondDrift, compareCounts, compareSchemas, describeDifference, formatRevisions, isSame, sameRevisions } from '../compare.ts';
+import {
+  beyondDrift,
+  compareCounts,
+  compareSchemas,
+  describeDifference,
+  formatRevisions,
+  isSame,
+  sameRevisions,
+} from '../compare.ts';
 import { formatHeads } from '../graph.ts';
 import type { ChangePlan, Operation, OwnDatabase, SchemaFacts } from '../model.ts';
 import { chooseFallback } from '../retention.ts';
@@ -16,7 +24,11 @@ export async function verify(scope: Scope, operation: Operation): Promise<Operat
     return {
       ...clean,
       step: 'restore',
-      failure: { reason: 'VerificationFailed', message: `The ${plan.kind} to ${formatHeads(plan.desired)} ran, but ${fault}.`, passing: false },
+      failure: {
+        reason: 'VerificationFailed',
+        message: `The ${plan.kind} to ${formatHeads(plan.desired)} ran, but ${fault}.`,
+        passing: false,
+      },
     };
   }
   const verified = schema.drift === null ? clean : note(scope, clean, schema.drift);
@@ -51,17 +63,30 @@ async function checkSchema(
 
   const found = operation.backup === null ? null : await store.schema(operation.backup.id);
   if (found !== null && found.digest === present.digest) {
-    return { fault: `the schema did not move at all, and is not the one of ${formatHeads(plan.desired)} (${describeDifference(difference)})`, drift: null };
+    return {
+      fault: `the schema did not move at all, and is not the one of ${formatHeads(plan.desired)} (${describeDifference(difference)})`,
+      drift: null,
+    };
   }
   const recorded = await store.recordedSchema(identity, plan.current, server.major);
   const beyond = beyondDrift(difference, { found: found?.lines ?? [], recorded: recorded?.lines ?? null });
   return isSame(beyond)
-    ? { fault: null, drift: `The schema differs from that of ${formatHeads(plan.desired)} by what had drifted before: ${describeDifference(difference)}.` }
-    : { fault: `the schema is not the one of ${formatHeads(plan.desired)} (${describeDifference(beyond)})`, drift: null };
+    ? {
+        fault: null,
+        drift: `The schema differs from that of ${formatHeads(plan.desired)} by what had drifted before: ${describeDifference(difference)}.`,
+      }
+    : {
+        fault: `the schema is not the one of ${formatHeads(plan.desired)} (${describeDifference(beyond)})`,
+        drift: null,
+      };
 }
 
 /** The schema recorded when the revision was last reached, or else that of the newest backup at it. */
-async function findExpectedSchema(scope: Scope, operation: Operation, revisions: readonly string[]): Promise<SchemaFacts | null> {
+async function findExpectedSchema(
+  scope: Scope,
+  operation: Operation,
+  revisions: readonly string[],
+): Promise<SchemaFacts | null> {
   const { identity, server } = operation.origin;
   const recorded = await scope.store.recordedSchema(identity, revisions, server.major);
   if (recorded !== null) return recorded;
@@ -74,7 +99,8 @@ async function findExpectedSchema(scope: Scope, operation: Operation, revisions:
 export async function findQueryFault(scope: Scope, database?: OwnDatabase): Promise<string | null> {
   for (const { name, sql, expect } of scope.target.spec.verify.queries) {
     const answer = await scope.database.query(sql, database);
-    if (answer !== expect) return `the query '${name}' gave ${answer === null ? 'NULL' : `'${answer}'`} and not '${expect}'`;
+    if (answer !== expect)
+      return `the query '${name}' gave ${answer === null ? 'NULL' : `'${answer}'`} and not '${expect}'`;
   }
   return null;
 }
@@ -84,5 +110,13 @@ async function reportCounts(scope: Scope, operation: Operation): Promise<Operati
   if (manifest === undefined) return operation;
   const counts = compareCounts(manifest.rowCounts, await scope.database.rowCounts());
   const lines = counts.map(({ table, before, after }) => `${table}: ${before ?? 'no table'} → ${after ?? 'no table'}`);
-  return lines.length === 0 ? operation : { ...operation, notes: [...operation.notes, `Row counts that changed: ${lines.slice(0, 20).join('; ')}${lines.length > 20 ? `; and ${lines.length - 20} more` : ''}.`] };
+  return lines.length === 0
+    ? operation
+    : {
+        ...operation,
+        notes: [
+          ...operation.notes,
+          `Row counts that changed: ${lines.slice(0, 20).join('; ')}${lines.length > 20 ? `; and ${lines.length - 20} more` : ''}.`,
+        ],
+      };
 }

@@ -160,7 +160,10 @@ describe('the version table', () => {
     await using scene = await createScene(16, { history: { revisions: branches } });
     await scene.goTo('a1');
     await scene.goTo('a2');
-    await query(scene.database.url, `UPDATE alembic_version SET version_num = 'newer'; CREATE TABLE from_newer (id int)`);
+    await query(
+      scene.database.url,
+      `UPDATE alembic_version SET version_num = 'newer'; CREATE TABLE from_newer (id int)`,
+    );
     const { outcome, status } = await scene.goTo('a1');
     expect(said(outcome)).toMatch(/^ready RestoredFromBackup: /);
     expect(await scene.version()).toBe('a1');

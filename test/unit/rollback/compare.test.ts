@@ -4,7 +4,10 @@ import { beyondDrift, compareCounts, compareSchemas, findRestoreFault } from '..
 
 describe('a difference between schemas', () => {
   test('names what is missing and what is left over', () => {
-    expect(compareSchemas(['table a', 'table b'], ['table b', 'table c'])).toEqual({ missing: ['table a'], unexpected: ['table c'] });
+    expect(compareSchemas(['table a', 'table b'], ['table b', 'table c'])).toEqual({
+      missing: ['table a'],
+      unexpected: ['table c'],
+    });
   });
 
   // The expected schema has `users`; the change was to drop `extra`. A DBA once added `ix` and dropped `old`.
@@ -13,11 +16,31 @@ describe('a difference between schemas', () => {
   const found = ['index ix', 'table extra', 'table users'];
 
   test.each<[string, { present: string[]; recorded: string[] | null }, { missing: string[]; unexpected: string[] }]>([
-    ['is none beyond what had drifted before', { present: ['index ix', 'table users'], recorded }, { missing: [], unexpected: [] }],
-    ['is what the change left behind', { present: ['index ix', 'table extra', 'table users'], recorded }, { missing: [], unexpected: ['table extra'] }],
-    ['is what the change took too much', { present: ['index ix'], recorded }, { missing: ['table users'], unexpected: [] }],
-    ['may be drift where the origin was never recorded and the change did not touch it', { present: ['index ix', 'table users'], recorded: null }, { missing: [], unexpected: [] }],
-    ['is still what the change itself did, where the origin was never recorded', { present: ['table mine'], recorded: null }, { missing: ['table users'], unexpected: ['table mine'] }],
+    [
+      'is none beyond what had drifted before',
+      { present: ['index ix', 'table users'], recorded },
+      { missing: [], unexpected: [] },
+    ],
+    [
+      'is what the change left behind',
+      { present: ['index ix', 'table extra', 'table users'], recorded },
+      { missing: [], unexpected: ['table extra'] },
+    ],
+    [
+      'is what the change took too much',
+      { present: ['index ix'], recorded },
+      { missing: ['table users'], unexpected: [] },
+    ],
+    [
+      'may be drift where the origin was never recorded and the change did not touch it',
+      { present: ['index ix', 'table users'], recorded: null },
+      { missing: [], unexpected: [] },
+    ],
+    [
+      'is still what the change itself did, where the origin was never recorded',
+      { present: ['table mine'], recorded: null },
+      { missing: ['table users'], unexpected: ['table mine'] },
+    ],
   ])('%s', (_, { present, recorded: known }, beyond) => {
     expect(beyondDrift(compareSchemas(expected, present), { found, recorded: known })).toEqual(beyond);
   });
@@ -34,13 +57,21 @@ test('row counts are compared table by table, tables of one side only too', () =
 describe('a restored backup', () => {
   const facts = (lines: string[], major = 16) => ({ major, lines, digest: lines.join() });
   const manifest = { rowCounts: { 'public.users': 3 }, revisions: ['a1'], schema: null };
-  const restored = { schema: facts(['table users']), rowCounts: { 'public.users': 3 }, versionTable: { kind: 'present', revisions: ['a1'] } } as const;
+  const restored = {
+    schema: facts(['table users']),
+    rowCounts: { 'public.users': 3 },
+    versionTable: { kind: 'present', revisions: ['a1'] },
+  } as const;
 
   test.each([
     ['is whole', restored, null],
     ['lacks rows', { ...restored, rowCounts: { 'public.users': 2 } }, /public\.users has 2 rows, and had 3/],
     ['lacks a table', { ...restored, rowCounts: {} }, /public\.users/],
-    ['is at another revision', { ...restored, versionTable: { kind: 'present', revisions: ['a2'] } as const }, /says a2, and was a1/],
+    [
+      'is at another revision',
+      { ...restored, versionTable: { kind: 'present', revisions: ['a2'] } as const },
+      /says a2, and was a1/,
+    ],
     ['has no version table', { ...restored, versionTable: { kind: 'missing' } as const }, /no version table/],
     ['has another schema', { ...restored, schema: facts([]) }, /missing: table users/],
   ] as const)('%s', (_, contents, fault) => {

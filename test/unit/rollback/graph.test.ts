@@ -24,7 +24,13 @@ describe('the steps between two sets of heads', () => {
     ['up from base, oldest first', linear, [], ['a3'], ['up a1', 'up a2', 'up a3']],
     ['down to base, newest first', linear, ['a3'], [], ['down a3', 'down a2', 'down a1']],
     ['several down in one go', linear, ['a3'], ['a1'], ['down a3', 'down a2']],
-    ['another branch: down to the common ancestor, then up', branched, ['a2'], ['b2'], ['down a2', 'down a1', 'up b1', 'up b2']],
+    [
+      'another branch: down to the common ancestor, then up',
+      branched,
+      ['a2'],
+      ['b2'],
+      ['down a2', 'down a1', 'up b1', 'up b2'],
+    ],
     ['one head more', branched, ['a2'], ['a2', 'b1'], ['up b1']],
     ['one head fewer', branched, ['a2', 'b2'], ['a2'], ['down b2', 'down b1']],
     ['a merge, up', merged, ['a1', 'b1'], ['m'], ['up m']],
@@ -44,7 +50,16 @@ describe('the version table', () => {
   });
 
   test('is simulated step by step', () => {
-    expect(simulate(merged, ['n'], [{ direction: 'down', revision: 'n' }, { direction: 'down', revision: 'm' }])).toEqual(['a1', 'b1']);
+    expect(
+      simulate(
+        merged,
+        ['n'],
+        [
+          { direction: 'down', revision: 'n' },
+          { direction: 'down', revision: 'm' },
+        ],
+      ),
+    ).toEqual(['a1', 'b1']);
   });
 
   test.each([
@@ -86,16 +101,24 @@ describe('what a person types', () => {
   test('a branch label is the newest revision of its branch', () => {
     const labelled: RevisionGraph = {
       ...branched,
-      revisions: branched.revisions.map((revision) => (revision.id === 'b1' ? { ...revision, labels: ['billing'] } : revision)),
+      revisions: branched.revisions.map((revision) =>
+        revision.id === 'b1' ? { ...revision, labels: ['billing'] } : revision,
+      ),
     };
     expect(resolveRevision(labelled, 'billing', [])).toEqual({ kind: 'resolved', revisions: ['b2'] });
   });
 
   test('head is refused where there are several', () => {
-    expect(resolveRevision(branched, 'head', [])).toMatchObject({ kind: 'unknown', message: expect.stringContaining('a2, b2') });
+    expect(resolveRevision(branched, 'head', [])).toMatchObject({
+      kind: 'unknown',
+      message: expect.stringContaining('a2, b2'),
+    });
   });
 
   test('a step on is refused at a branch point', () => {
-    expect(resolveRevision(branched, '+1', ['r0'])).toMatchObject({ kind: 'unknown', message: expect.stringContaining('a1, b1') });
+    expect(resolveRevision(branched, '+1', ['r0'])).toMatchObject({
+      kind: 'unknown',
+      message: expect.stringContaining('a1, b1'),
+    });
   });
 });

@@ -1,5 +1,11 @@
 /** Histories and observations for the pure parts, as small as they can be written. */
-import type { BackupManifest, DatabaseState, MigrationBody, Revision, RevisionGraph } from '../../../src/rollback/model.ts';
+import type {
+  BackupManifest,
+  DatabaseState,
+  MigrationBody,
+  Revision,
+  RevisionGraph,
+} from '../../../src/rollback/model.ts';
 
 export const harmless: MigrationBody = { shape: 'code', risks: [] };
 
@@ -44,7 +50,8 @@ export function state(changes: Partial<DatabaseState> = {}): DatabaseState {
   };
 }
 
-export const at = (...revisions: readonly string[]): DatabaseState => state({ versionTable: { kind: 'present', revisions } });
+export const at = (...revisions: readonly string[]): DatabaseState =>
+  state({ versionTable: { kind: 'present', revisions } });
 
 export function backupAt(revisions: readonly string[], changes: Partial<BackupManifest> = {}): BackupManifest {
   return {

@@ -5,7 +5,10 @@ import type { RevisionGraph } from '../../../src/rollback/model.ts';
 import { at, backupAt, history, identity, risky, state } from './histories.ts';
 
 const graph = history('a1', 'a2 < a1', 'a3 < a2', 'b2 < a1');
-const lossy: RevisionGraph = { ...graph, revisions: graph.revisions.map((revision) => ({ ...revision, downgrade: risky(revision.id) })) };
+const lossy: RevisionGraph = {
+  ...graph,
+  revisions: graph.revisions.map((revision) => ({ ...revision, downgrade: risky(revision.id) })),
+};
 
 const input = (changes: Partial<PlanInput> = {}): PlanInput => ({
   uid: 'uid-1',
@@ -26,7 +29,11 @@ describe('the plan', () => {
     ['is a downgrade', {}, { kind: 'downgrade', current: ['a3'], desired: ['a1'] }],
     ['is a switch across branches', { desired: ['b2'] }, { kind: 'switch' }],
     ['goes to base', { desired: [] }, { kind: 'downgrade', desired: [] }],
-    ['starts an empty database from base', { state: state({ versionTable: { kind: 'missing' }, empty: true }) }, { kind: 'upgrade' }],
+    [
+      'starts an empty database from base',
+      { state: state({ versionTable: { kind: 'missing' }, empty: true }) },
+      { kind: 'upgrade' },
+    ],
     [
       'refuses tables without a version table: missing is not empty',
       { state: state({ versionTable: { kind: 'missing' } }) },
@@ -34,7 +41,11 @@ describe('the plan', () => {
     ],
     ['takes an empty version table for base', { state: at(), desired: ['a1'] }, { kind: 'upgrade', current: [] }],
     ['refuses a revision that nobody knows', { desired: ['zz'] }, { kind: 'refuse', reason: 'RevisionNotFound' }],
-    ['refuses to leave a revision that the scripts lack', { state: at('zz') }, { kind: 'refuse', reason: 'RevisionNotFound' }],
+    [
+      'refuses to leave a revision that the scripts lack',
+      { state: at('zz') },
+      { kind: 'refuse', reason: 'RevisionNotFound' },
+    ],
     [
       'restores where the scripts lack the current revision and a backup is at the desired one',
       { state: at('zz'), backups: [backupAt(['a1'])] },
@@ -42,12 +53,20 @@ describe('the plan', () => {
     ],
     [
       'refuses that restore where the policy forbids restoring',
-      { state: at('zz'), backups: [backupAt(['a1'])], policy: { downgrade: 'Allow', restore: 'Forbid', dataLoss: 'Allow' } },
+      {
+        state: at('zz'),
+        backups: [backupAt(['a1'])],
+        policy: { downgrade: 'Allow', restore: 'Forbid', dataLoss: 'Allow' },
+      },
       { kind: 'refuse', reason: 'RestoreForbidden' },
     ],
     [
       'refuses that restore where the policy forbids loss',
-      { state: at('zz'), backups: [backupAt(['a1'])], policy: { downgrade: 'Allow', restore: 'Allow', dataLoss: 'Forbid' } },
+      {
+        state: at('zz'),
+        backups: [backupAt(['a1'])],
+        policy: { downgrade: 'Allow', restore: 'Allow', dataLoss: 'Forbid' },
+      },
       { kind: 'refuse', reason: 'DataLossForbidden' },
     ],
     [
@@ -63,12 +82,27 @@ describe('the plan', () => {
     [
       'refuses what may lose data, naming the statement and the field',
       { graph: lossy, policy: { downgrade: 'Allow', restore: 'Allow', dataLoss: 'Forbid' } },
-      { kind: 'refuse', reason: 'DataLossForbidden', message: expect.stringMatching(/drop_column\('users', 'email'\) \(versions\/a3\.py:7\).*spec\.policy\.dataLoss/s) },
+      {
+        kind: 'refuse',
+        reason: 'DataLossForbidden',
+        message: expect.stringMatching(
+          /drop_column\('users', 'email'\) \(versions\/a3\.py:7\).*spec\.policy\.dataLoss/s,
+        ),
+      },
     ],
-    ['lets through what is known to lose nothing', { policy: { downgrade: 'Allow', restore: 'Allow', dataLoss: 'Forbid' } }, { kind: 'downgrade' }],
+    [
+      'lets through what is known to lose nothing',
+      { policy: { downgrade: 'Allow', restore: 'Allow', dataLoss: 'Forbid' } },
+      { kind: 'downgrade' },
+    ],
     [
       'refuses whatever a blocker blocks',
-      { state: state({ versionTable: { kind: 'present', revisions: ['a3'] }, blockers: [{ reason: 'DatabaseReadOnly', message: 'a replica', blocks: 'change' }] }) },
+      {
+        state: state({
+          versionTable: { kind: 'present', revisions: ['a3'] },
+          blockers: [{ reason: 'DatabaseReadOnly', message: 'a replica', blocks: 'change' }],
+        }),
+      },
       { kind: 'refuse', reason: 'DatabaseReadOnly' },
     ],
   ])('%s', (_, changes, expected) => {
@@ -78,16 +112,46 @@ describe('the plan', () => {
 
 describe('the fallback', () => {
   test.each<[string, Partial<PlanInput>, Record<string, unknown>]>([
-    ['is the backup at the desired revision', { backups: [backupAt(['a1'])] }, { kind: 'restore', backup: backupAt(['a1']).id }],
+    [
+      'is the backup at the desired revision',
+      { backups: [backupAt(['a1'])] },
+      { kind: 'restore', backup: backupAt(['a1']).id },
+    ],
     ['is never the backup of the revision that is left', { backups: [backupAt(['a3'])] }, { kind: 'origin' }],
-    ['is never a backup that was not verified', { backups: [backupAt(['a1'], { verifiedAt: null })] }, { kind: 'origin' }],
-    ['is never a backup of another server', { backups: [backupAt(['a1'], { database: { ...identity, systemIdentifier: '8' } })] }, { kind: 'origin' }],
-    ['is the origin where the policy forbids restoring', { backups: [backupAt(['a1'])], policy: { downgrade: 'Allow', restore: 'Forbid', dataLoss: 'Allow' } }, { kind: 'origin' }],
-    ['is the origin where the policy forbids loss', { backups: [backupAt(['a1'])], policy: { downgrade: 'Allow', restore: 'Allow', dataLoss: 'Forbid' } }, { kind: 'origin' }],
-    ['of an upgrade is always the origin', { state: at('a1'), desired: ['a3'], backups: [backupAt(['a3'])] }, { kind: 'origin' }],
+    [
+      'is never a backup that was not verified',
+      { backups: [backupAt(['a1'], { verifiedAt: null })] },
+      { kind: 'origin' },
+    ],
+    [
+      'is never a backup of another server',
+      { backups: [backupAt(['a1'], { database: { ...identity, systemIdentifier: '8' } })] },
+      { kind: 'origin' },
+    ],
+    [
+      'is the origin where the policy forbids restoring',
+      { backups: [backupAt(['a1'])], policy: { downgrade: 'Allow', restore: 'Forbid', dataLoss: 'Allow' } },
+      { kind: 'origin' },
+    ],
+    [
+      'is the origin where the policy forbids loss',
+      { backups: [backupAt(['a1'])], policy: { downgrade: 'Allow', restore: 'Allow', dataLoss: 'Forbid' } },
+      { kind: 'origin' },
+    ],
+    [
+      'of an upgrade is always the origin',
+      { state: at('a1'), desired: ['a3'], backups: [backupAt(['a3'])] },
+      { kind: 'origin' },
+    ],
     [
       'is the origin where the database holds another history too',
-      { state: state({ versionTable: { kind: 'present', revisions: ['a3'] }, versionTables: ['public.alembic_version', 'billing.alembic_version'] }), backups: [backupAt(['a1'])] },
+      {
+        state: state({
+          versionTable: { kind: 'present', revisions: ['a3'] },
+          versionTables: ['public.alembic_version', 'billing.alembic_version'],
+        }),
+        backups: [backupAt(['a1'])],
+      },
       { kind: 'origin', because: expect.stringContaining('billing.alembic_version') },
     ],
   ])('%s', (_, changes, expected) => {
@@ -99,15 +163,24 @@ describe('a restore that is declared', () => {
   const wanted = { backup: backupAt(['a1']).id, because: 'spec.restoreFrom declares it' };
 
   test('needs a backup of this very database', () => {
-    expect(decideRestore(input({ backups: [backupAt(['a1'])] }), wanted)).toMatchObject({ kind: 'restore', desired: ['a1'] });
+    expect(decideRestore(input({ backups: [backupAt(['a1'])] }), wanted)).toMatchObject({
+      kind: 'restore',
+      desired: ['a1'],
+    });
     expect(decideRestore(input(), wanted)).toMatchObject({ kind: 'refuse', reason: 'BackupNotFound' });
     const foreign = backupAt(['a1'], { database: { ...identity, name: 'other_db' } });
-    expect(decideRestore(input({ backups: [foreign] }), wanted)).toMatchObject({ kind: 'refuse', reason: 'BackupInvalid' });
+    expect(decideRestore(input({ backups: [foreign] }), wanted)).toMatchObject({
+      kind: 'refuse',
+      reason: 'BackupInvalid',
+    });
   });
 
   test('is refused where it would rewind another history', () => {
     const shared = state({ versionTables: ['public.alembic_version', 'public.alembic_version_b'] });
-    expect(decideRestore(input({ state: shared, backups: [backupAt(['a1'])] }), wanted)).toMatchObject({ kind: 'refuse', reason: 'TargetConflict' });
+    expect(decideRestore(input({ state: shared, backups: [backupAt(['a1'])] }), wanted)).toMatchObject({
+      kind: 'refuse',
+      reason: 'TargetConflict',
+    });
   });
 });
 

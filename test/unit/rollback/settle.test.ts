@@ -42,7 +42,18 @@ const condition = (type: string, status: 'True' | 'False', reason: string): Targ
 
 const handled = { generation: 1, requestedAt: null };
 const reached = { generation: 1, revisions: ['a1'], at: now.toISOString() };
-const correction = { operationId: 'x', kind: 'downgrade', from: ['a2'], to: ['a1'], result: 'success', reason: 'Downgraded', startedAt: now.toISOString(), finishedAt: now.toISOString(), message: '', report: null } as const;
+const correction = {
+  operationId: 'x',
+  kind: 'downgrade',
+  from: ['a2'],
+  to: ['a1'],
+  result: 'success',
+  reason: 'Downgraded',
+  startedAt: now.toISOString(),
+  finishedAt: now.toISOString(),
+  message: '',
+  report: null,
+} as const;
 
 interface Case {
   target?: MigrationTarget;
@@ -53,7 +64,14 @@ interface Case {
   backupDue?: boolean;
 }
 
-function judge({ target: declared = target(), status = {}, asked = { kind: 'reconcile' }, current = ['a2'], restorePending = false, backupDue = false }: Case) {
+function judge({
+  target: declared = target(),
+  status = {},
+  asked = { kind: 'reconcile' },
+  current = ['a2'],
+  restorePending = false,
+  backupDue = false,
+}: Case) {
   const visit: Visit = {
     key: { namespace: 'default', name: 'unicorn' },
     target: declared,
@@ -64,7 +82,8 @@ function judge({ target: declared = target(), status = {}, asked = { kind: 'reco
     signal: new AbortController().signal,
     save: async (operation) => operation,
   };
-  const versionTable = current === null ? ({ kind: 'missing' } as const) : ({ kind: 'present', revisions: current } as const);
+  const versionTable =
+    current === null ? ({ kind: 'missing' } as const) : ({ kind: 'present', revisions: current } as const);
   return settle(visit, { identity, versionTable }, { now, restorePending, backupDue });
 }
 
@@ -73,22 +92,91 @@ describe('whether anything is to be done', () => {
     ['a new target that is elsewhere is due', {}, { kind: 'due', trigger: 'generation' }],
     ['a new target that is there is in sync', { current: ['a1'] }, { outcome: { kind: 'ready', reason: 'InSync' } }],
     ['a missing version table is not base', { current: null }, { kind: 'due' }],
-    ['a target that reached its revision stays ready, with the words of the operation', { current: ['a1'], status: { handled, reached, conditions: [condition('Ready', 'True', 'Downgraded')] } }, { outcome: { kind: 'ready', reason: 'Downgraded', message: 'because Downgraded' } }],
-    ['heads that amount to the declared ones count as reached', { current: ['b9'], status: { handled, reached: { ...reached, revisions: ['b9'] } } }, { outcome: { kind: 'ready' } }],
-    ['a target that stalled is not tried again', { status: { handled, conditions: [condition('Stalled', 'True', 'DowngradeFailed')] } }, { outcome: { kind: 'stalled', reason: 'DowngradeFailed', message: 'because DowngradeFailed' } }],
-    ['a stalled target is due once its spec changes', { target: target({ generation: 2 }), status: { handled, conditions: [condition('Stalled', 'True', 'DowngradeFailed')] } }, { kind: 'due', trigger: 'generation' }],
-    ['a stalled target is due once it is asked for', { target: target({ requestedAt: 'now' }), status: { handled, conditions: [condition('Stalled', 'True', 'DowngradeFailed')] } }, { kind: 'due', trigger: 'reconcile' }],
-    ['a stalled target is due when a person applies it', { asked: { kind: 'apply' }, status: { handled, conditions: [condition('Stalled', 'True', 'DowngradeFailed')] } }, { kind: 'due', trigger: 'apply' }],
-    ['a stalled target that somebody mended is ready', { current: ['a1'], status: { handled, conditions: [condition('Stalled', 'True', 'DowngradeFailed')] } }, { outcome: { kind: 'ready', reason: 'InSync' } }],
+    [
+      'a target that reached its revision stays ready, with the words of the operation',
+      { current: ['a1'], status: { handled, reached, conditions: [condition('Ready', 'True', 'Downgraded')] } },
+      { outcome: { kind: 'ready', reason: 'Downgraded', message: 'because Downgraded' } },
+    ],
+    [
+      'heads that amount to the declared ones count as reached',
+      { current: ['b9'], status: { handled, reached: { ...reached, revisions: ['b9'] } } },
+      { outcome: { kind: 'ready' } },
+    ],
+    [
+      'a target that stalled is not tried again',
+      { status: { handled, conditions: [condition('Stalled', 'True', 'DowngradeFailed')] } },
+      { outcome: { kind: 'stalled', reason: 'DowngradeFailed', message: 'because DowngradeFailed' } },
+    ],
+    [
+      'a stalled target is due once its spec changes',
+      {
+        target: target({ generation: 2 }),
+        status: { handled, conditions: [condition('Stalled', 'True', 'DowngradeFailed')] },
+      },
+      { kind: 'due', trigger: 'generation' },
+    ],
+    [
+      'a stalled target is due once it is asked for',
+      {
+        target: target({ requestedAt: 'now' }),
+        status: { handled, conditions: [condition('Stalled', 'True', 'DowngradeFailed')] },
+      },
+      { kind: 'due', trigger: 'reconcile' },
+    ],
+    [
+      'a stalled target is due when a person applies it',
+      { asked: { kind: 'apply' }, status: { handled, conditions: [condition('Stalled', 'True', 'DowngradeFailed')] } },
+      { kind: 'due', trigger: 'apply' },
+    ],
+    [
+      'a stalled target that somebody mended is ready',
+      { current: ['a1'], status: { handled, conditions: [condition('Stalled', 'True', 'DowngradeFailed')] } },
+      { outcome: { kind: 'ready', reason: 'InSync' } },
+    ],
     ['what has not ended is gone on with', { status: { handled: null } }, { kind: 'due' }],
-    ['a database that somebody moved is reported, not fought', { status: { handled, reached } }, { outcome: { kind: 'stalled', reason: 'ChangedOutside' } }],
-    ['a database that somebody moved is corrected where that is declared', { target: target({ drift: 'Correct' }), status: { handled, reached } }, { kind: 'due', trigger: 'drift' }],
-    ['the third identical correction in an hour is flapping', { target: target({ drift: 'Correct' }), status: { handled, reached, history: [correction, correction] } }, { outcome: { kind: 'stalled', reason: 'Flapping' } }],
-    ['corrections of long ago do not count', { target: target({ drift: 'Correct' }), status: { handled, reached, history: [correction, { ...correction, finishedAt: '2026-01-01T10:00:00Z' }] } }, { kind: 'due', trigger: 'drift' }],
-    ['a backup that is asked for is due, whatever else', { asked: { kind: 'backup', reason: 'Requested' }, current: ['a1'], status: { handled, reached } }, { kind: 'due', trigger: 'backup' }],
-    ['a backup that grew old is due in a database that is there', { current: ['a1'], backupDue: true }, { kind: 'due', trigger: 'backup' }],
-    ['restoreFrom is due though the database is there', { current: ['a1'], restorePending: true }, { kind: 'due', trigger: 'generation' }],
-    ['restoreFrom is not due again for the same generation', { current: ['a1'], restorePending: true, status: { handled, reached } }, { outcome: { kind: 'ready' } }],
+    [
+      'a database that somebody moved is reported, not fought',
+      { status: { handled, reached } },
+      { outcome: { kind: 'stalled', reason: 'ChangedOutside' } },
+    ],
+    [
+      'a database that somebody moved is corrected where that is declared',
+      { target: target({ drift: 'Correct' }), status: { handled, reached } },
+      { kind: 'due', trigger: 'drift' },
+    ],
+    [
+      'the third identical correction in an hour is flapping',
+      { target: target({ drift: 'Correct' }), status: { handled, reached, history: [correction, correction] } },
+      { outcome: { kind: 'stalled', reason: 'Flapping' } },
+    ],
+    [
+      'corrections of long ago do not count',
+      {
+        target: target({ drift: 'Correct' }),
+        status: { handled, reached, history: [correction, { ...correction, finishedAt: '2026-01-01T10:00:00Z' }] },
+      },
+      { kind: 'due', trigger: 'drift' },
+    ],
+    [
+      'a backup that is asked for is due, whatever else',
+      { asked: { kind: 'backup', reason: 'Requested' }, current: ['a1'], status: { handled, reached } },
+      { kind: 'due', trigger: 'backup' },
+    ],
+    [
+      'a backup that grew old is due in a database that is there',
+      { current: ['a1'], backupDue: true },
+      { kind: 'due', trigger: 'backup' },
+    ],
+    [
+      'restoreFrom is due though the database is there',
+      { current: ['a1'], restorePending: true },
+      { kind: 'due', trigger: 'generation' },
+    ],
+    [
+      'restoreFrom is not due again for the same generation',
+      { current: ['a1'], restorePending: true, status: { handled, reached } },
+      { outcome: { kind: 'ready' } },
+    ],
   ])('%s', (_, input, expected) => {
     expect(judge(input)).toMatchObject(expected);
   });
