@@ -175,7 +175,6 @@ export function createController(options: ControllerOptions): Controller {
   }
 
   async function finishRunning(): Promise<readonly TargetKey[]> {
-    queue.clear();
     for (const state of keys.values()) state.cancel();
     if (queue.running.size > 0) {
       await new Promise<void>((resolve) => {

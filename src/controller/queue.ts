@@ -9,8 +9,6 @@ export interface Queue<K> {
   take(): K | undefined;
   /** To be called when the work on a taken key is over. True where it was added meanwhile, so is due again. */
   done(key: K): boolean;
-  /** Drops what nobody has begun. */
-  clear(): void;
   /** Keys that wait; those that will come back when their work is done are not among them. */
   readonly depth: number;
   readonly running: ReadonlySet<K>;
@@ -40,10 +38,6 @@ export function createQueue<K>(): Queue<K> {
       const again = dirty.delete(key);
       if (again) waiting.add(key);
       return again;
-    },
-    clear() {
-      waiting.clear();
-      dirty.clear();
     },
     get depth() {
       return waiting.size;

@@ -219,9 +219,11 @@ describe('the controller', () => {
 
   test('stops gracefully: begins nothing, tells what runs, and waits for it', async () => {
     const it = setUp({ concurrency: 1 });
+    await settle();
     it.change(a);
     it.change(b);
     expect(it.call(0).signal.aborted).toBe(false);
+    expect(it.time.pending).toBe(1);
     it.stop.abort();
     it.change(b);
     expect(it.call(0).signal.aborted).toBe(true);

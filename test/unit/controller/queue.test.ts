@@ -21,18 +21,6 @@ describe('the queue', () => {
     expect(queue.done('a')).toBe(false);
     expect(queue.take()).toBeUndefined();
   });
-
-  test('forgets what nobody has begun, and only that', () => {
-    const queue = createQueue<string>();
-    queue.add('a');
-    queue.take();
-    queue.add('a');
-    queue.add('b');
-    queue.clear();
-    expect(queue.take()).toBeUndefined();
-    expect([...queue.running]).toEqual(['a']);
-    expect(queue.done('a')).toBe(false);
-  });
 });
 
 describe('the back-off', () => {
