@@ -4,7 +4,7 @@
  */
 import type { Outcome } from '../api/conditions.ts';
 import { keyOf, seconds, type HistoryEntry, type MigrationTarget, type TargetStatus } from '../api/target.ts';
-import { asFailure, type Failure } from './errors.ts';
+import { asFailure, retry, type Failure } from './errors.ts';
 import type { Operation } from './model.ts';
 import type { Ports } from './ports.ts';
 import { rollback } from './rollback.ts';
@@ -112,8 +112,14 @@ async function once(
       (conclusion.succeeded || operation.generation !== target.metadata.generation);
     return { reconciled: { outcome, status, again: false }, follows };
   } catch (thrown) {
-    return { reconciled: await fail(visit, keeper, asFailure(thrown)), follows: false };
+    return { reconciled: await fail(visit, keeper, whileStopping(signal, asFailure(thrown))), follows: false };
   }
+}
+
+/** What did not finish in time since it was told to stop was interrupted: nobody has to mend anything. */
+function whileStopping(signal: AbortSignal, failure: Failure): Failure {
+  if (!signal.aborted || failure.reason !== 'TimedOut') return failure;
+  return retry('OperationInterrupted', 'It was stopped before anything was changed; the next start begins anew.', failure);
 }
 
 /**

@@ -60,6 +60,8 @@ export async function change(scope: Scope, operation: Operation): Promise<Operat
     (event) => scope.ports.observe(scope.key, started.id, { kind: 'migration', event }),
   );
   if (result.ok) return { ...started, step: 'verify' };
+  // Stopped before its first migration: an interruption, which the next start goes on from.
+  if (result.error.kind === 'timedOut') scope.stopIfAsked(started);
   return afterFailure(scope, started, plan, result.error);
 }
 
