@@ -6,7 +6,7 @@ import type { Asked } from '../rollback/visit.ts';
 import { carryOut, exitCodeOf, type CarriedOut } from './carry-out.ts';
 import { confirm, type Question } from './confirm.ts';
 import type { Context } from './context.ts';
-import { declare, type Declared } from './declared.ts';
+import { declare, withDesired, type Declared } from './declared.ts';
 import { exitCodes, type ExitCode } from './exit-codes.ts';
 import { listenForInterrupts } from './interrupts.ts';
 import { answer } from './output.ts';
@@ -19,6 +19,8 @@ export interface HereOptions {
   /** What to type to have it done without being asked. */
   readonly retyped: string;
   readonly asked: Asked;
+  /** In place of the declared revision, as it was typed. */
+  readonly revision?: string;
   /** Called once it was said yes to, before the procedure starts. */
   readonly begin?: (target: MigrationTarget) => Promise<MigrationTarget>;
   readonly question?: Pick<Question, 'message' | 'word'>;
@@ -27,7 +29,7 @@ export interface HereOptions {
 export async function applyHere(context: Context, declared: Declared, options: HereOptions): Promise<ExitCode> {
   const { yes, asked } = options;
   const { name } = declared.target.metadata;
-  const seen = await look(context, declared.target, asked, yes);
+  const seen = await look(context, declared.target, options);
   const title = `${asked.kind} ${name}`;
   if (seen !== null) {
     const { notes } = context.output;
@@ -38,20 +40,23 @@ export async function applyHere(context: Context, declared: Declared, options: H
   if (seen?.plan.kind !== 'nothing' || seen.unfinished !== null) {
     await confirm(context, yes, { title, message: 'Do this?', ...options.question, retyped: options.retyped });
   }
-  const written = await declare(context, declared);
+  const resolved = seen === null || options.revision === undefined ? declared : await withDesired(context, declared, seen.desired);
+  const written = await declare(context, resolved);
   const target = options.begin === undefined ? written : await options.begin(written);
   return tellOutcome(context, await carryOut(context, target, asked, seen?.graph ?? null));
 }
 
 /** The plan; null where there can be none and `--yes` says to go on: the procedure meets the same, and records it. */
-async function look(context: Context, target: MigrationTarget, asked: Asked, yes: boolean): Promise<Preview | null> {
+async function look(context: Context, target: MigrationTarget, { asked, yes, revision }: HereOptions): Promise<Preview | null> {
   using interrupts = listenForInterrupts((text) => context.output.notes.write(`${text}\n`), { first: 'Stopping; nothing was done yet.', second: 'Ended at once.' });
   try {
     const restore = asked.kind === 'restore' ? { restore: asked.backup } : {};
-    return await preview(target, await context.ports(), { sql: false, ...restore, signal: interrupts.signal });
+    const typed = revision === undefined ? {} : { revision };
+    return await preview(target, await context.ports(), { sql: false, ...restore, ...typed, signal: interrupts.signal });
   } catch (thrown) {
     if (interrupts.signal.aborted) throw new Problem(`Interrupted ${target.metadata.name}`, 'Nothing was done.', exitCodes.interrupted, { cause: thrown });
-    if (!yes || !(thrown instanceof Failure)) throw thrown;
+    // What was typed can't be made absolute without it.
+    if (!yes || revision !== undefined || !(thrown instanceof Failure)) throw thrown;
     return null;
   }
 }

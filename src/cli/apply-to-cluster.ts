@@ -11,8 +11,11 @@ import { Problem } from './problem.ts';
 import { showProgress } from './progress.ts';
 import { tellOutcome } from './apply-here.ts';
 
-export async function applyToCluster(context: Context, declared: Declared, options: { readonly yes: boolean; readonly retyped: string }): Promise<ExitCode> {
+export async function applyToCluster(context: Context, declared: Declared, options: { readonly yes: boolean; readonly retyped: string; readonly revision?: string }): Promise<ExitCode> {
   const { name } = declared.target.metadata;
+  if (options.revision !== undefined) {
+    throw new Problem(`NotSupported ${name}`, `In a cluster the migrations are out of reach from here, so --revision ${options.revision} can't be made absolute. Write the id into the declaration, then: ${context.command('apply -f FILE')}`);
+  }
   await confirm(context, options.yes, {
     title: `apply ${name}`,
     message: `Declare ${declared.target.spec.revision ?? declared.target.spec.revisions?.join(', ') ?? ''} for ${name} in the cluster? Its controller carries it out.`,

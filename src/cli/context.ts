@@ -39,6 +39,8 @@ export interface Context extends AsyncDisposable {
   /** Every declaration of the chosen namespace, in the order of their names. */
   declarations(): Promise<readonly Declaration[]>;
   ports(observe?: (event: OperationEvent, operationId: string) => void): Promise<Ports>;
+  /** The name of the target that was last asked for; null: none yet. */
+  subject(): string | null;
   /** A command of this program as it has to be typed here, `--dir` and all: `command('status unicorn-db')`. */
   command(rest: string): string;
   /** A message whose commands can be typed here; `name` stands for the NAME in them. */
@@ -59,6 +61,7 @@ export function createContext(wiring: Wiring, options: GlobalOptions, output: Ou
   const dir = options.dir ?? (process.env['MIGRATION_TARGET_DIR'] || undefined);
   const command = (rest: string): string => `${invocation} ${rest}`;
   let opened: Promise<OpenHome> | null = null;
+  let subject: string | null = null;
   const open = (): Promise<OpenHome> => (opened ??= openHome(wiring, options, dir, command));
 
   async function declarations(): Promise<readonly Declaration[]> {
@@ -70,6 +73,12 @@ export function createContext(wiring: Wiring, options: GlobalOptions, output: Ou
   }
 
   async function resolveKey(name: string | undefined): Promise<TargetKey> {
+    const key = await findKey(name);
+    subject = key.name;
+    return key;
+  }
+
+  async function findKey(name: string | undefined): Promise<TargetKey> {
     const { namespace } = await open();
     const keys = (await declarations()).map(keyOfDeclaration);
     if (name === undefined) {
@@ -111,6 +120,7 @@ export function createContext(wiring: Wiring, options: GlobalOptions, output: Ou
     async ports(observe = () => {}) {
       return { ...wiring.adapters, home: (await open()).home, observe: (_, operationId, event) => observe(event, operationId) };
     },
+    subject: () => subject,
     command,
     say: (message, name) => nameCommands(message, invocation, name),
     async [Symbol.asyncDispose]() {

@@ -1,6 +1,6 @@
 /** Declarations as YAML text: read from a file, and changed in one field without touching the rest of it. */
 import { readFile } from 'node:fs/promises';
-import { isMap, parseDocument, Scalar } from 'yaml';
+import { isMap, isScalar, parseDocument, Scalar } from 'yaml';
 import { Problem } from './problem.ts';
 
 /** The text of `file`; `-` is the standard input. */
@@ -26,7 +26,10 @@ export function withRevisions(text: string, revisions: readonly string[]): strin
   }
   const [only, second] = revisions;
   if (second === undefined) {
-    document.setIn(['spec', 'revision'], quoted(only ?? 'base'));
+    const written = document.getIn(['spec', 'revision'], true);
+    // In place, so that a comment behind it stays.
+    if (isScalar(written)) Object.assign(written, quoted(only ?? 'base'));
+    else document.setIn(['spec', 'revision'], quoted(only ?? 'base'));
     document.deleteIn(['spec', 'revisions']);
   } else {
     document.setIn(['spec', 'revisions'], revisions.map(quoted));

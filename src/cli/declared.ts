@@ -1,16 +1,9 @@
-/** The target that a command is about: from a file (`-f`), or by its name in the home; with `--revision` in place of its own. */
-import { formatHeads } from '../rollback/graph.ts';
+/** The target that a command is about: from a file (`-f`), or by its name in the home. */
 import { keyOf, type MigrationTarget } from '../api/target.ts';
 import type { Declaration } from '../rollback/ports.ts';
-import { resolveTyped } from '../rollback/preview.ts';
 import { targetOf, type Context } from './context.ts';
 import { readDeclaration, withRevisions } from './declaration-file.ts';
 import { Problem } from './problem.ts';
-
-export interface DeclaredOptions {
-  readonly file?: string;
-  readonly revision?: string;
-}
 
 /** What would be declared; nothing is written yet. */
 export interface Declared {
@@ -19,15 +12,17 @@ export interface Declared {
   readonly text: string | null;
 }
 
-export async function readDeclared(context: Context, name: string | undefined, options: DeclaredOptions, signal: AbortSignal): Promise<Declared> {
-  const { text, target } = options.file === undefined ? await byName(context, name) : await byFile(context, name, options.file);
-  if (options.revision === undefined) return { target, text: options.file === undefined ? null : text };
+export async function readDeclared(context: Context, name: string | undefined, file: string | undefined): Promise<Declared> {
+  return file === undefined ? { target: await context.target(name), text: null } : byFile(context, name, file);
+}
 
-  const revisions = await resolveTyped(target, await context.ports(), options.revision, signal);
-  if (text === null) {
-    throw new Problem(`apply ${target.metadata.name}`, `--revision ${options.revision} is ${formatHeads(revisions)}. Write it into the file that declares the target, then: ${context.command('apply -f FILE')}`);
+/** The same with other revisions, as absolute ids: what was typed is never written down. */
+export async function withDesired(context: Context, { target, text }: Declared, revisions: readonly string[]): Promise<Declared> {
+  const source = text ?? (await context.sourceOf(keyOf(target)));
+  if (source === null) {
+    throw new Problem(`apply ${target.metadata.name}`, `There is no file here to write the revision into. Say which: ${context.command('apply -f FILE --revision REVISION')}`);
   }
-  const changed = withRevisions(text, revisions);
+  const changed = withRevisions(source, revisions);
   return { target: targetOf(await foresee(context, changed)), text: changed };
 }
 
@@ -54,12 +49,7 @@ async function asDocument(context: Context, text: string): Promise<unknown> {
   }
 }
 
-async function byName(context: Context, name: string | undefined): Promise<Declared> {
-  const target = await context.target(name);
-  return { target, text: await context.sourceOf(keyOf(target)) };
-}
-
-async function byFile(context: Context, name: string | undefined, file: string): Promise<{ readonly target: MigrationTarget; readonly text: string }> {
+async function byFile(context: Context, name: string | undefined, file: string): Promise<Declared> {
   const text = await readDeclaration(file);
   const target = targetOf(await foresee(context, text));
   if (name !== undefined && name !== target.metadata.name) {

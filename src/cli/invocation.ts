@@ -31,7 +31,10 @@ const inMessage = new RegExp(`\\bmigration-target (?=(?:${commands})\\b)([^.;,]*
 
 /** A message in which `migration-target status NAME` says what has to be typed here. */
 export function nameCommands(message: string, invocation: string, name: string | undefined): string {
-  return message.replaceAll(inMessage, (_, rest: string) => `${invocation} ${name === undefined ? rest : rest.replaceAll(/\bNAME\b/g, name)}`);
+  return message.replaceAll(inMessage, (_, rest: string) => {
+    const program = rest.includes('--dir ') ? (invocation.split(' --')[0] ?? invocation) : invocation;
+    return `${program} ${name === undefined ? rest : rest.replaceAll(/\bNAME\b/g, name)}`;
+  });
 }
 
 const quoted = (value: string): string => (/^[\w./:@%+=-]+$/.test(value) ? value : `'${value.replaceAll("'", String.raw`'\''`)}'`);

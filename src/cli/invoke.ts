@@ -15,11 +15,14 @@ export function createInvoke(wiring: Wiring, ended: (exitCode: ExitCode) => void
   return async (command, subject, work) => {
     const options = command.optsWithGlobals<GlobalOptions>();
     const output = openOutput(options);
+    const context = createContext(wiring, { ...options }, output, isInteractive());
     try {
-      await using context = createContext(wiring, { ...options }, output, isInteractive());
       ended(await work(context));
     } catch (thrown) {
-      ended(tell(asProblem(thrown, subject), output, subject, options));
+      const name = context.subject() ?? subject;
+      ended(tell(asProblem(thrown, name), output, name, options));
+    } finally {
+      await context[Symbol.asyncDispose]();
     }
   };
 }

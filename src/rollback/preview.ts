@@ -3,7 +3,7 @@
  * the planner decides. Nothing is locked or written.
  */
 import { declaredRevisions, keyOf, type MigrationTarget } from '../api/target.ts';
-import { formatHeads, resolveRevision } from './graph.ts';
+import { resolveRevision } from './graph.ts';
 import type { BackupManifest, DatabaseState, Operation, Plan, RevisionGraph, Step } from './model.ts';
 import { decide, decideRestore, type RestoreInput } from './plan.ts';
 import type { AlembicSession, BackupStore, Ports } from './ports.ts';
@@ -18,6 +18,8 @@ export type PlannedSql = Awaited<ReturnType<AlembicSession['offlineSql']>>;
 
 export interface Preview {
   readonly plan: Plan;
+  /** Absolute: as declared, or what was typed instead. */
+  readonly desired: readonly string[];
   readonly state: DatabaseState;
   /** null: not needed, since a backup is restored. */
   readonly graph: RevisionGraph | null;
@@ -34,37 +36,37 @@ export interface PreviewOptions {
   readonly sql: boolean;
   /** A backup that would be restored, instead of what is declared. */
   readonly restore?: string;
+  /** What a person typed in place of the declared revision: `-1`, a label, the beginning of an id, `head`. */
+  readonly revision?: string;
   readonly signal: AbortSignal;
 }
 
-/** Throws a Failure where the database, the scripts or the catalogue can't be read. */
+/** Throws a Failure where the database, the scripts or the catalogue can't be read; RevisionNotFound for what was typed. */
 export async function preview(target: MigrationTarget, ports: Ports, options: PreviewOptions): Promise<Preview> {
   return observeTarget(target, ports, options.signal, async ({ state, store, backups, alembic }) => {
     const unfinished = journalOf(statusOf(target));
     const restored = options.restore ?? (await pendingRestore(target, store, state));
-    const input = inputOf(target, state, backups);
+    const typed = options.revision;
+    const desired = typed === undefined ? declaredRevisions(target.spec) : resolve(target, await (await alembic()).graph(), state, typed);
+    const input = { ...inputOf(target, state, backups), desired };
     if (restored !== null) {
       const because = options.restore === undefined ? 'spec.restoreFrom declares it' : 'it was asked for';
-      return { plan: decideRestore(input, { backup: restored, because }), state, graph: null, backups, sql: null, unfinished };
+      return { plan: decideRestore(input, { backup: restored, because }), desired, state, graph: null, backups, sql: null, unfinished };
     }
     const session = await alembic();
     const graph = await session.graph();
     const plan = decide({ ...input, graph });
     const steps = stepsOf(plan);
     const sql = options.sql && steps.length > 0 ? await session.offlineSql({ from: plan.current ?? [], steps }) : null;
-    return { plan, state, graph, backups, sql, unfinished };
+    return { plan, desired, state, graph, backups, sql, unfinished };
   });
 }
 
-/** What a person typed as a revision, as absolute ids: `-1`, a label, the beginning of an id, `head`. Throws RevisionNotFound. */
-export async function resolveTyped(target: MigrationTarget, ports: Ports, text: string, signal: AbortSignal): Promise<readonly string[]> {
-  return observeTarget(target, ports, signal, async ({ state, alembic }) => {
-    const graph = await (await alembic()).graph();
-    const current = state.versionTable.kind === 'present' ? state.versionTable.revisions : [];
-    const resolved = resolveRevision(graph, text, current);
-    if (resolved.kind === 'resolved') return resolved.revisions;
-    throw stalled('RevisionNotFound', `${resolved.message.replace(/history$/, `history ${target.metadata.name}`)} The database is at ${formatHeads(current)}.`);
-  });
+function resolve({ metadata }: MigrationTarget, graph: RevisionGraph, state: DatabaseState, typed: string): readonly string[] {
+  const current = state.versionTable.kind === 'present' ? state.versionTable.revisions : [];
+  const resolved = resolveRevision(graph, typed, current);
+  if (resolved.kind === 'resolved') return resolved.revisions;
+  throw stalled('RevisionNotFound', resolved.message.replace(/history$/, `history ${metadata.name}`));
 }
 
 /** The scripts, and where the database is (null: no version table), for drawing. */

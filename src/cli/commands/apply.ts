@@ -1,11 +1,12 @@
 import type { Command } from 'commander';
 import type { Context } from '../context.ts';
-import type { Declared, DeclaredOptions } from '../declared.ts';
 import type { ExitCode } from '../exit-codes.ts';
 import { revisionHelp, yesHelp } from '../help.ts';
 import type { Invoke } from '../invoke.ts';
 
-interface Options extends DeclaredOptions {
+interface Options {
+  readonly file?: string;
+  readonly revision?: string;
   readonly yes?: boolean;
 }
 
@@ -30,18 +31,14 @@ async function apply(context: Context, name: string | undefined, options: Option
   }
   const home = await context.home();
   const { readDeclared } = await import('../declared.ts');
-  const { listenForInterrupts } = await import('../interrupts.ts');
-  let declared: Declared;
-  {
-    using interrupts = listenForInterrupts((text) => context.output.notes.write(`${text}\n`), { first: 'Stopping; nothing was done yet.', second: 'Ended at once.' });
-    declared = await readDeclared(context, name, options, interrupts.signal);
-  }
+  const declared = await readDeclared(context, name, options.file);
   const retyped = context.command(`apply ${options.file === undefined ? declared.target.metadata.name : `-f ${options.file}`}${options.revision === undefined ? '' : ` --revision ${options.revision}`} --yes`);
   const yes = options.yes === true;
+  const revision = options.revision === undefined ? {} : { revision: options.revision };
   if (home.kind === 'kubernetes') {
     const { applyToCluster } = await import('../apply-to-cluster.ts');
-    return applyToCluster(context, declared, { yes, retyped });
+    return applyToCluster(context, declared, { yes, retyped, ...revision });
   }
   const { applyHere } = await import('../apply-here.ts');
-  return applyHere(context, declared, { yes, retyped, asked: { kind: 'apply' } });
+  return applyHere(context, declared, { yes, retyped, ...revision, asked: { kind: 'apply' } });
 }

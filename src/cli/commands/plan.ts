@@ -2,10 +2,11 @@ import type { Command } from 'commander';
 import type { Invoke } from '../invoke.ts';
 import { exitCodes, type ExitCode } from '../exit-codes.ts';
 import type { Context } from '../context.ts';
-import type { DeclaredOptions } from '../declared.ts';
 import { revisionHelp } from '../help.ts';
 
-interface Options extends DeclaredOptions {
+interface Options {
+  readonly file?: string;
+  readonly revision?: string;
   readonly sql?: boolean;
   readonly exitCode?: boolean;
 }
@@ -37,8 +38,9 @@ async function plan(context: Context, name: string | undefined, options: Options
     first: 'Stopping; a plan touches nothing.',
     second: 'Ended at once.',
   });
-  const { target } = await readDeclared(context, name, options, interrupts.signal);
-  const seen = await preview(target, await context.ports(), { sql: options.sql === true, signal: interrupts.signal });
+  const { target } = await readDeclared(context, name, options.file);
+  const revision = options.revision === undefined ? {} : { revision: options.revision };
+  const seen = await preview(target, await context.ports(), { sql: options.sql === true, ...revision, signal: interrupts.signal });
   const called = target.metadata.name;
   await answer(context.output, {
     object: planObject(called, seen),

@@ -39,7 +39,7 @@ async function wait(context: Context, name: string | undefined, options: Options
   const key = await context.resolveKey(name);
   using interrupts = listenForInterrupts((text) => context.output.notes.write(`${text}\n`), { first: 'No longer waiting.', second: 'Ended at once.' });
   const timeoutMs = seconds(options.timeout) * 1000;
-  const isGivenUp = (of: string): boolean => type === 'Ready' && wanted === 'True' && of !== '';
+  const endsEarly = type === 'Ready' && wanted === 'True';
 
   const followed = await follow(
     await context.home(),
@@ -48,8 +48,8 @@ async function wait(context: Context, name: string | undefined, options: Options
       const status = statusOf(target);
       const isAt = options.revision === undefined || revisionsText(status.currentRevisions).split(',').includes(options.revision);
       if (hasCondition(target, type, wanted) && isAt) return { target, exitCode: exitCodes.done };
-      if (isGivenUp('Stalled') && hasCondition(target, 'Stalled')) return { target, exitCode: exitCodes.stalled };
-      if (isGivenUp('ApprovalRequired') && hasCondition(target, 'ApprovalRequired')) return { target, exitCode: exitCodes.approvalNeeded };
+      if (endsEarly && hasCondition(target, 'Stalled')) return { target, exitCode: exitCodes.stalled };
+      if (endsEarly && hasCondition(target, 'ApprovalRequired')) return { target, exitCode: exitCodes.approvalNeeded };
       return null;
     },
     { timeoutMs, signal: interrupts.signal },
