@@ -1,6 +1,6 @@
 /** Pure comparisons of what was read with what was expected; each difference is one readable line. */
 import { formatHeads, sameSet } from './graph.ts';
-import type { BackupManifest, RowCounts, SchemaFacts, VersionTable } from './model.ts';
+import type { BackupManifest, RowChange, RowCounts, SchemaFacts, VersionTable } from './model.ts';
 import type { Contents } from './ports.ts';
 
 export interface SchemaDifference {
@@ -47,15 +47,19 @@ export function beyondDrift(
 }
 
 /** Tables whose number of rows differs; a table that one side lacks counts as null there. */
-export function compareCounts(
-  before: RowCounts,
-  after: RowCounts,
-): readonly { readonly table: string; readonly before: number | null; readonly after: number | null }[] {
+export function compareCounts(before: RowCounts, after: RowCounts): readonly RowChange[] {
   return [...new Set([...Object.keys(before), ...Object.keys(after)])]
     .sort()
     .map((table) => ({ table, before: before[table] ?? null, after: after[table] ?? null }))
     .filter(({ before: was, after: is }) => was !== is);
 }
+
+/** `public.users 1001 → 1000`; a table that is not there is `none`. */
+export const formatRowChange = ({ table, before, after }: RowChange): string =>
+  `${table} ${before ?? 'none'} → ${after ?? 'none'}`;
+
+/** How many of them an operation keeps: a report, not a catalogue. */
+export const maxRowChanges = 100;
 
 export const revisionsOf = (table: VersionTable): readonly string[] | null =>
   table.kind === 'present' ? table.revisions : null;

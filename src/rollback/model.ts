@@ -255,10 +255,18 @@ export interface Operation {
   readonly swapped: boolean;
   /** Why the desired state was given up, once it was. */
   readonly failure: OperationFailure | null;
+  /** Tables whose number of rows is another than before, the first hundred; null: no such table. */
+  readonly rowChanges: readonly RowChange[];
   /** What people should know of it, in order. */
   readonly notes: readonly string[];
   /** Milliseconds that each step took, summed over its tries. */
   readonly durations: Readonly<Partial<Record<OperationStep, number>>>;
+}
+
+export interface RowChange {
+  readonly table: string;
+  readonly before: number | null;
+  readonly after: number | null;
 }
 
 /** The database as the operation found it. */

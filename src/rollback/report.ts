@@ -59,6 +59,14 @@ function markdown(key: TargetKey, operation: Operation, entry: HistoryEntry, asi
       );
     }
   }
+  if (operation.rowChanges.length > 0) {
+    lines.push('', '## Rows', '', '| table | before | after |', '|---|---|---|');
+    lines.push(
+      ...operation.rowChanges.map(
+        ({ table, before, after }) => `| ${table} | ${before ?? 'none'} | ${after ?? 'none'} |`,
+      ),
+    );
+  }
   if (operation.notes.length > 0) lines.push('', '## Notes', '', ...operation.notes.map((text) => `- ${text}`));
   return `${lines.join('\n')}\n`;
 }

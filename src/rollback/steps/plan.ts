@@ -56,6 +56,7 @@ export async function plan(scope: Scope, checked: Extract<Checked, { readonly ki
         restore: null,
         swapped: false,
         failure: null,
+        rowChanges: [],
         notes: [],
         durations: {},
       });

@@ -1,6 +1,6 @@
 import { seconds, type HistoryEntry } from '../../api/target.ts';
 import type { Outcome } from '../../api/conditions.ts';
-import { formatRevisions } from '../compare.ts';
+import { formatRevisions, formatRowChange } from '../compare.ts';
 import { formatHeads } from '../graph.ts';
 import type { AsideDatabase, Operation } from '../model.ts';
 import { renderReport } from '../report.ts';
@@ -50,6 +50,7 @@ export async function report(scope: Scope, operation: Operation): Promise<Conclu
 function judge(scope: Scope, operation: Operation, aside: AsideDatabase | null): Outcome {
   const { plan, failure, restore, origin } = operation;
   const name = origin.identity.name;
+  const rows = rowsText(operation.rowChanges);
   const kept = aside === null ? '' : ` The database as it was is kept as ${aside.name} until ${aside.keptUntil}.`;
 
   if (failure === null) {
@@ -76,7 +77,7 @@ function judge(scope: Scope, operation: Operation, aside: AsideDatabase | null):
         return {
           kind: 'ready',
           reason: 'RestoredFromBackup',
-          message: `Database ${name} was restored from backup ${plan.backup} of ${plan.takenAt}, at ${formatHeads(plan.desired)}, and verified; what was written since then is not in it.${kept}`,
+          message: `Database ${name} was restored from backup ${plan.backup} of ${plan.takenAt}, at ${formatHeads(plan.desired)}, and verified; what was written since then is not in it${rows}.${kept}`,
         };
       case 'backup':
         return {
@@ -94,7 +95,7 @@ function judge(scope: Scope, operation: Operation, aside: AsideDatabase | null):
     return {
       kind: 'ready',
       reason: 'RestoredFromBackup',
-      message: `${failure.message} So database ${name} was restored from backup ${restore.backup}${takenAt}, at ${formatHeads(plan.desired)}, and verified; what was written since then is not in it.${kept}`,
+      message: `${failure.message} So database ${name} was restored from backup ${restore.backup}${takenAt}, at ${formatHeads(plan.desired)}, and verified; what was written since then is not in it${rows}.${kept}`,
     };
   }
   const back = operation.swapped
@@ -109,4 +110,12 @@ function judge(scope: Scope, operation: Operation, aside: AsideDatabase | null):
     reason: failure.reason,
     message: `${failure.message} ${back}${because} When the cause is mended: migration-target reconcile ${scope.key.name}`,
   };
+}
+
+/** What a restore did to the rows, for the message; the report has all of them. */
+function rowsText(changes: Operation['rowChanges']): string {
+  const shown = changes.slice(0, 5).map(formatRowChange).join(', ');
+  return changes.length === 0
+    ? ''
+    : ` (rows: ${shown}${changes.length > 5 ? `, and ${changes.length - 5} more tables` : ''})`;
 }

@@ -1,4 +1,4 @@
-import { findRestoreFault, formatRevisions, sameRevisions } from '../compare.ts';
+import { compareCounts, findRestoreFault, formatRevisions, maxRowChanges, sameRevisions } from '../compare.ts';
 import { asFailure, type Failure, retry, stalled } from '../errors.ts';
 import type { BackupManifest, Operation, OperationFailure, RestoreIntent } from '../model.ts';
 import { dropScratch, findBackup, note, progressOf, type Scope } from '../scope.ts';
@@ -134,7 +134,10 @@ async function assertRestored(
 
 async function finish(scope: Scope, operation: Operation, intent: RestoreIntent): Promise<Operation> {
   await scope.store.recordRestore(intent.backup, operation.origin.identity, 'done');
-  return { ...operation, step: 'report', swapped: true };
+  const before = operation.backup === null ? undefined : await findBackup(scope.store, operation.backup.id);
+  const now = await findBackup(scope.store, intent.backup);
+  const changes = before === undefined || now === undefined ? [] : compareCounts(before.rowCounts, now.rowCounts);
+  return { ...operation, step: 'report', swapped: true, rowChanges: changes.slice(0, maxRowChanges) };
 }
 
 /** A restore that failed before its swap has touched nothing live; the origin is what is left to reach. */

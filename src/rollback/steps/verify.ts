@@ -5,6 +5,7 @@ import {
   describeDifference,
   formatRevisions,
   isSame,
+  maxRowChanges,
   sameRevisions,
 } from '../compare.ts';
 import { formatHeads } from '../graph.ts';
@@ -32,7 +33,7 @@ export async function verify(scope: Scope, operation: Operation): Promise<Operat
     };
   }
   const verified = schema.drift === null ? clean : note(scope, clean, schema.drift);
-  return { ...(await reportCounts(scope, verified)), step: 'report' };
+  return { ...(await withRowChanges(scope, verified)), step: 'report' };
 }
 
 async function findRevisionFault(scope: Scope, plan: ChangePlan): Promise<string | null> {
@@ -105,18 +106,9 @@ export async function findQueryFault(scope: Scope, database?: OwnDatabase): Prom
   return null;
 }
 
-async function reportCounts(scope: Scope, operation: Operation): Promise<Operation> {
+async function withRowChanges(scope: Scope, operation: Operation): Promise<Operation> {
   const manifest = operation.backup === null ? undefined : await findBackup(scope.store, operation.backup.id);
   if (manifest === undefined) return operation;
-  const counts = compareCounts(manifest.rowCounts, await scope.database.rowCounts());
-  const lines = counts.map(({ table, before, after }) => `${table}: ${before ?? 'no table'} → ${after ?? 'no table'}`);
-  return lines.length === 0
-    ? operation
-    : {
-        ...operation,
-        notes: [
-          ...operation.notes,
-          `Row counts that changed: ${lines.slice(0, 20).join('; ')}${lines.length > 20 ? `; and ${lines.length - 20} more` : ''}.`,
-        ],
-      };
+  const changes = compareCounts(manifest.rowCounts, await scope.database.rowCounts());
+  return { ...operation, rowChanges: changes.slice(0, maxRowChanges) };
 }
