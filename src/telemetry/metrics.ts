@@ -1,9 +1,8 @@
 /** The metrics of the contract: those of targets (target-series.ts), and prom-client's for everything else. */
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { keyText, type HistoryEntry, type MigrationTarget, type TargetKey, type TargetStatus } from '../api/target.ts';
-import type { ControllerMetrics } from '../controller/controller.ts';
 import type { Clock, OperationEvent } from '../rollback/ports.ts';
-import { definitions, registerProcessMetrics, type MetricDescription } from './process-metrics.ts';
+import { definitions, registerProcessMetrics, type LoopMetrics, type MetricDescription } from './process-metrics.ts';
 import { targetFacts, unixSeconds } from './target-facts.ts';
 import { escapeLabel, families, type TargetRecord } from './target-series.ts';
 
@@ -16,7 +15,7 @@ export interface Metrics {
   observeBackups(key: TargetKey, count: number): void;
   /** The target is gone, and so are its series. */
   forget(key: TargetKey): void;
-  readonly controller: ControllerMetrics;
+  readonly controller: LoopMetrics;
   /** Prometheus' text format, in pieces, letting others run between them. */
   render(): AsyncGenerator<string, void, undefined>;
 }

@@ -1,6 +1,5 @@
 /** The metrics that no target has as a label: durations, and the loop in controller-runtime's own terms. */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import type { ControllerMetrics } from '../controller/controller.ts';
 import { operationSteps } from '../rollback/model.ts';
 import { operations, results, type OperationName, type OperationResult } from './target-facts.ts';
 
@@ -74,7 +73,13 @@ const reconcileResults = ['success', 'requeue', 'requeue_after', 'error'];
 /** What upstream's labels `controller` and `name` say: the kind, in lower case. */
 const controller = 'migrationtarget';
 
-export interface ProcessMetrics extends ControllerMetrics {
+/** What the controller's loop tells, in the terms of controller-runtime. */
+export interface LoopMetrics {
+  reconciled(result: 'success' | 'requeue_after' | 'error', seconds: number): void;
+  depth(keys: number): void;
+}
+
+export interface ProcessMetrics extends LoopMetrics {
   operationEnded(operation: OperationName, result: OperationResult, seconds: number): void;
   stepEnded(step: string, seconds: number): void;
   swapped(seconds: number): void;

@@ -4,7 +4,6 @@ import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
-import type { Readiness } from '../controller/controller.ts';
 import { contentType, type Metrics } from './metrics.ts';
 
 export interface TelemetryServer {
@@ -13,6 +12,8 @@ export interface TelemetryServer {
   /** Takes no new connection, lets running answers end, within bounds. */
   close(): Promise<void>;
 }
+
+export type Readiness = { readonly ready: true } | { readonly ready: false; readonly because: string };
 
 export interface ServerOptions {
   /** `HOST:PORT`, `[IPv6]:PORT`, or `:PORT` for every address; port 0: any free one. */

@@ -161,7 +161,7 @@ describe('the metrics of the controller', () => {
     const exposition = await text(metrics);
     expect(exposition).not.toMatch(/nodejs_active_\w+_total/);
     const promtool = spawnSync('promtool', ['check', 'metrics'], { input: exposition, encoding: 'utf8' });
-    if (promtool.error !== undefined) {
+    if (promtool.error !== undefined && process.env['CI'] !== 'true') {
       process.stderr.write(
         `NOT CHECKED BY promtool, which could not be started (${promtool.error.message}): apt-get install prometheus\n`,
       );
