@@ -88,6 +88,7 @@ function idleOperation(id: string, target: MigrationTarget, state: DatabaseState
     restore: null,
     swapped: false,
     failure: null,
+    rowChanges: [],
     notes: [],
     durations: {},
   };
