@@ -211,10 +211,15 @@ describe('the generation', () => {
     expect(await generation()).toBe(1);
     await home.saveStatus(key, { ...emptyStatus, observedGeneration: 1 });
     expect(await generation()).toBe(1);
+    const line = '  runtime: {process: {}}\n';
+    await write('targets/unicorn-db.yaml', text.replace(line, '').replace('spec:\n', `spec:\n${line}`));
+    expect(await generation()).toBe(1);
+    const { uid } = (await target()).metadata;
     await declare('unicorn-db', '"b2"');
     expect(await generation()).toBe(2);
     await declare('unicorn-db', '"a1"');
     expect(await generation()).toBe(3);
+    expect((await target()).metadata.uid).toBe(uid);
   });
 
   test('outlives the process, the removal of the file, and leaves one file behind', async () => {
