@@ -8,7 +8,7 @@ import type { Session, Statements } from './session.ts';
 import { endSessions } from './sessions.ts';
 
 /** For how long sessions are ended that come back or do not go, before the swap is given up. */
-const endSessionsSeconds = 15;
+const endSessionsSeconds = 10;
 
 export async function readSwapState(maintenance: Statements, live: OwnDatabase, into: OwnDatabase, aside: OwnDatabase): Promise<SwapState> {
   const found = await findDatabases(maintenance, [live, into, aside]);
@@ -80,7 +80,8 @@ async function emptyBoth(context: Context, maintenance: Session, live: OwnDataba
   await using application = context.worker === context.application ? null : await context.connect(context.settings.maintenanceDatabase, context.application).catch(() => null);
   await endSessions(
     application === null ? [maintenance] : [maintenance, application],
-    { condition: `datid IN ($1::text::oid, $2::text::oid) AND backend_type <> 'autovacuum worker'`, values: [live.oid, into.oid] },
+    // Of sessions whose role may not be looked into the type is NULL. Autovacuum makes way by itself.
+    { condition: `datid IN ($1::text::oid, $2::text::oid) AND backend_type IS DISTINCT FROM 'autovacuum worker'`, values: [live.oid, into.oid] },
     endSessionsSeconds,
     (who, cause) =>
       stalled('SwapBlocked', `Sessions on "${live.name}" could not be ended: ${who.join(', ')}. Stop those programs, or give spec.database.adminUrlFrom the URL of a role that may end them (GRANT pg_signal_backend), then: migration-target reconcile NAME`, cause),

@@ -64,7 +64,10 @@ function complaint(outcome: Outcome): string {
 export function toolFailure(tool: string, endpoint: Endpoint, outcome: Outcome, reason: Reason, next: string): Failure {
   const said = complaint(outcome);
   const what = `${tool} on ${describeEndpoint(endpoint)}: ${said}.`;
-  if (/No space left on device|could not (write|create|open) .*file|could not create directory|Disk quota/i.test(said)) {
+  if (/No such file|could not (open|read) (from )?(input|directory|large object TOC)|unexpected end of file|could not uncompress|input file|magic string/i.test(said)) {
+    return stalled('BackupInvalid', `${what} Take another backup: migration-target backups`);
+  }
+  if (/No space left on device|Read-only file system|Disk quota|could not (write|create|open) .*(file|directory)/i.test(said)) {
     return retry('StorageUnavailable', `${what} Make room or mend the rights of the folder; it is tried again by itself.`);
   }
   if (/lock timeout|statement timeout|could not obtain lock/.test(said)) {
