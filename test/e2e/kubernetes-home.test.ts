@@ -578,6 +578,17 @@ describe('the watch', () => {
     expect(problems).toEqual([]);
   });
 
+  test('comes up where there is nothing yet', async () => {
+    const ns = await namespace(server);
+    const home = await openHome({ namespace: ns });
+    expect(await home.list()).toEqual([]);
+    const { changes, problems } = await watching(home);
+    expect([changes, problems, home.synced]).toEqual([[], [], true]);
+    const key = { namespace: ns, name: 'first' };
+    await ok(server, ['apply', '-f', '-'], JSON.stringify(manifest(key)));
+    await eventually(() => changes.length === 1);
+  });
+
   test('ends when it is aborted', async () => {
     const { ns, home } = await scene();
     const { changes, stop } = await watching(home);

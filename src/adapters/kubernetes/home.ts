@@ -54,7 +54,7 @@ export interface KubernetesHome extends Home, AsyncDisposable {
 
 const objectList = z.object({
   metadata: z.object({ continue: z.string().optional() }),
-  items: z.array(z.unknown()),
+  items: z.array(z.unknown()).nullable(),
 });
 
 /** Reads the kubeconfig and connects to nothing yet. Throws where there is no cluster to talk to. */
@@ -87,7 +87,7 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
         await client.call({ method: 'GET', path: collection, query: { limit: '500', continue: page } }),
       );
       // The items of a list do not tell their kind.
-      for (const item of answer.items) declarations.push(declarationOf(asStored(item)));
+      for (const item of answer.items ?? []) declarations.push(declarationOf(asStored(item)));
       page = answer.metadata.continue === '' ? undefined : answer.metadata.continue;
     } while (page !== undefined);
     return declarations;

@@ -31,7 +31,8 @@ const head = z.object({
 });
 const headList = z.object({
   metadata: z.object({ resourceVersion: z.string(), continue: z.string().optional() }),
-  items: z.array(head),
+  // An empty list of heads is null.
+  items: z.array(head).nullable(),
 });
 const watchEvent = z.discriminatedUnion('type', [
   z.object({ type: z.enum(['ADDED', 'MODIFIED', 'DELETED']), object: head }),
@@ -87,7 +88,7 @@ export function watchHeads(client: ApiClient, options: WatchOptions): Promise<vo
           accept: headsOnly('PartialObjectMetadataList'),
         }),
       );
-      for (const { metadata } of answer.items) {
+      for (const { metadata } of answer.items ?? []) {
         present.add(`${metadata.namespace}/${metadata.name}`);
         notice(metadata);
       }
