@@ -1,9 +1,10 @@
 /**
- * Writes what is derived from src/api: the CustomResourceDefinitions and the reference.
+ * Writes what is derived from src/api and from the command line's help: the CustomResourceDefinitions and the references.
  * `--check` writes nothing, and exits with 1 where a file is stale.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { cliReference, cliReferenceFile } from './generate/cli.ts';
 import { crdFile, crdYaml } from './generate/crd.ts';
 import { kinds } from './generate/kinds.ts';
 import { referenceFile, referenceMarkdown } from './generate/reference.ts';
@@ -13,6 +14,7 @@ const root = join(import.meta.dirname, '..');
 const files = new Map([
   ...kinds.map((kind) => [crdFile(kind), crdYaml(kind)] as const),
   [referenceFile, referenceMarkdown(kinds)] as const,
+  [cliReferenceFile, cliReference()] as const,
 ]);
 
 async function isStale([file, content]: readonly [string, string]): Promise<boolean> {
@@ -29,7 +31,7 @@ const states = await Promise.all(entries.map(isStale));
 const stale = entries.filter((_, index) => states[index]);
 
 if (process.argv.includes('--check')) {
-  for (const [file] of stale) console.error(`${file} is not what src/api says. To write it again: npm run generate`);
+  for (const [file] of stale) console.error(`${file} is not what src/ says. To write it again: npm run generate`);
   process.exitCode = stale.length > 0 ? 1 : 0;
 } else {
   for (const [file, content] of stale) {

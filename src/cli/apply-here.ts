@@ -33,28 +33,46 @@ export async function applyHere(context: Context, declared: Declared, options: H
   const title = `${asked.kind} ${name}`;
   if (seen !== null) {
     const { notes } = context.output;
-    notes.write(`${renderPlan(name, seen, { screen: notes, now: new Date(), say: (message) => context.say(message, name) })}\n`);
+    notes.write(
+      `${renderPlan(name, seen, { screen: notes, now: new Date(), say: (message) => context.say(message, name) })}\n`,
+    );
     // With --yes the refusal is recorded in the status, as the controller would.
     if (seen.plan.kind === 'refuse' && !yes) return exitCodes.stalled;
   }
   if (seen?.plan.kind !== 'nothing' || seen.unfinished !== null) {
     await confirm(context, yes, { title, message: 'Do this?', ...options.question, retyped: options.retyped });
   }
-  const resolved = seen === null || options.revision === undefined ? declared : await withDesired(context, declared, seen.desired);
+  const resolved =
+    seen === null || options.revision === undefined ? declared : await withDesired(context, declared, seen.desired);
   const written = await declare(context, resolved);
   const target = options.begin === undefined ? written : await options.begin(written);
   return tellOutcome(context, await carryOut(context, target, asked, seen?.graph ?? null));
 }
 
 /** The plan; null where there can be none and `--yes` says to go on: the procedure meets the same, and records it. */
-async function look(context: Context, target: MigrationTarget, { asked, yes, revision }: HereOptions): Promise<Preview | null> {
-  using interrupts = listenForInterrupts((text) => context.output.notes.write(`${text}\n`), { first: 'Stopping; nothing was done yet.', second: 'Ended at once.' });
+async function look(
+  context: Context,
+  target: MigrationTarget,
+  { asked, yes, revision }: HereOptions,
+): Promise<Preview | null> {
+  using interrupts = listenForInterrupts((text) => context.output.notes.write(`${text}\n`), {
+    first: 'Stopping; nothing was done yet.',
+    second: 'Ended at once.',
+  });
   try {
     const restore = asked.kind === 'restore' ? { restore: asked.backup } : {};
     const typed = revision === undefined ? {} : { revision };
-    return await preview(target, await context.ports(), { sql: false, ...restore, ...typed, signal: interrupts.signal });
+    return await preview(target, await context.ports(), {
+      sql: false,
+      ...restore,
+      ...typed,
+      signal: interrupts.signal,
+    });
   } catch (thrown) {
-    if (interrupts.signal.aborted) throw new Problem(`Interrupted ${target.metadata.name}`, 'Nothing was done.', exitCodes.interrupted, { cause: thrown });
+    if (interrupts.signal.aborted)
+      throw new Problem(`Interrupted ${target.metadata.name}`, 'Nothing was done.', exitCodes.interrupted, {
+        cause: thrown,
+      });
     // What was typed can't be made absolute without it.
     if (!yes || revision !== undefined || !(thrown instanceof Failure)) throw thrown;
     return null;
@@ -68,7 +86,13 @@ export async function tellOutcome(context: Context, { outcome, target, tookMs }:
   await answer(context.output, {
     object: target,
     names: [`migrationtarget/${name}`],
-    text: ({ screen }) => renderOutcome({ name, namespace }, outcome, target, { screen, tookMs, say: (message) => context.say(message, name), command: context.command }),
+    text: ({ screen }) =>
+      renderOutcome({ name, namespace }, outcome, target, {
+        screen,
+        tookMs,
+        say: (message) => context.say(message, name),
+        command: context.command,
+      }),
   });
   return exitCode;
 }

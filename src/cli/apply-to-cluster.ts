@@ -11,10 +11,17 @@ import { Problem } from './problem.ts';
 import { showProgress } from './progress.ts';
 import { tellOutcome } from './apply-here.ts';
 
-export async function applyToCluster(context: Context, declared: Declared, options: { readonly yes: boolean; readonly retyped: string; readonly revision?: string }): Promise<ExitCode> {
+export async function applyToCluster(
+  context: Context,
+  declared: Declared,
+  options: { readonly yes: boolean; readonly retyped: string; readonly revision?: string },
+): Promise<ExitCode> {
   const { name } = declared.target.metadata;
   if (options.revision !== undefined) {
-    throw new Problem(`NotSupported ${name}`, `In a cluster the migrations are out of reach from here, so --revision ${options.revision} can't be made absolute. Write the id into the declaration, then: ${context.command('apply -f FILE')}`);
+    throw new Problem(
+      `NotSupported ${name}`,
+      `In a cluster the migrations are out of reach from here, so --revision ${options.revision} can't be made absolute. Write the id into the declaration, then: ${context.command('apply -f FILE')}`,
+    );
   }
   await confirm(context, options.yes, {
     title: `apply ${name}`,
@@ -29,7 +36,10 @@ export async function followController(context: Context, target: MigrationTarget
   const { name } = target.metadata;
   const startedAt = performance.now();
   const progress = showProgress({ screen: context.output.notes, now: () => performance.now() });
-  using interrupts = listenForInterrupts(progress.say, { first: 'No longer following; the controller goes on.', second: 'Ended; the controller goes on.' });
+  using interrupts = listenForInterrupts(progress.say, {
+    first: 'No longer following; the controller goes on.',
+    second: 'Ended; the controller goes on.',
+  });
   progress.say(`${name} is declared; waiting for the controller.`);
   const tell = stepTeller((text) => progress.say(text));
   const followed = await follow(
@@ -44,9 +54,13 @@ export async function followController(context: Context, target: MigrationTarget
   );
   switch (followed.kind) {
     case 'ended':
-      return tellOutcome(context, { ...followed.value, tookMs: performance.now() - startedAt });
+      return await tellOutcome(context, { ...followed.value, tookMs: performance.now() - startedAt });
     case 'interrupted':
-      throw new Problem(`Interrupted ${name}`, `The controller goes on. To follow it again: ${context.command(`wait ${name}`)}`, exitCodes.interrupted);
+      throw new Problem(
+        `Interrupted ${name}`,
+        `The controller goes on. To follow it again: ${context.command(`wait ${name}`)}`,
+        exitCodes.interrupted,
+      );
     case 'timedOut':
       throw new Problem(
         `TimedOut ${name}`,

@@ -27,7 +27,12 @@ export interface CarriedOut {
  * Ends when the procedure does: ready, stalled, or waiting for an approval. Throws a Problem where it was interrupted
  * (exit code 130) or did not end within `spec.timeout` (5).
  */
-export async function carryOut(context: Context, target: MigrationTarget, asked: Asked, graph: RevisionGraph | null): Promise<CarriedOut> {
+export async function carryOut(
+  context: Context,
+  target: MigrationTarget,
+  asked: Asked,
+  graph: RevisionGraph | null,
+): Promise<CarriedOut> {
   const { output } = context;
   const messages = new Map(graph?.revisions.map(({ id, message }) => [id, message]));
   const progress = showProgress({
@@ -44,7 +49,13 @@ export async function carryOut(context: Context, target: MigrationTarget, asked:
   }
 }
 
-async function insist(context: Context, first: MigrationTarget, asked: Asked, progress: Progress, signal: AbortSignal): Promise<CarriedOut> {
+async function insist(
+  context: Context,
+  first: MigrationTarget,
+  asked: Asked,
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<CarriedOut> {
   const key = keyOf(first);
   const home = await context.home();
   const ports = await context.ports((event) => progress.observe(event));
@@ -65,9 +76,11 @@ async function insist(context: Context, first: MigrationTarget, asked: Asked, pr
     if (outcome.kind === 'retrying' && outcome.reason === 'DatabaseLocked') {
       // Only for a while: a holder that died writes no end.
       const followed = await follow(home, key, holder, { timeoutMs: Math.min(left, followMs), signal });
-      if (followed.kind === 'ended' && isAnsweredByOthers(asked)) return { ...followed.value, tookMs: performance.now() - startedAt };
+      if (followed.kind === 'ended' && isAnsweredByOthers(asked))
+        return { ...followed.value, tookMs: performance.now() - startedAt };
     } else {
-      if (outcome.message !== told) progress.say(`${context.say(outcome.message, key.name)} It is tried again, for ${spelled(first)} at most.`);
+      if (outcome.message !== told)
+        progress.say(`${context.say(outcome.message, key.name)} It is tried again, for ${spelled(first)} at most.`);
       told = outcome.message;
       await pause(Math.min(left, backoffMs(tries)), signal);
     }
@@ -109,7 +122,11 @@ async function read(context: Context, target: MigrationTarget): Promise<Migratio
 }
 
 function interrupted(context: Context, name: string, outcome: Outcome): Problem {
-  return new Problem(`Interrupted ${name}`, `${outcome.message} To go on: ${context.command(`reconcile ${name}`)}`, exitCodes.interrupted);
+  return new Problem(
+    `Interrupted ${name}`,
+    `${outcome.message} To go on: ${context.command(`reconcile ${name}`)}`,
+    exitCodes.interrupted,
+  );
 }
 
 function timedOut(context: Context, { metadata, spec }: MigrationTarget, outcome: Outcome): Problem {

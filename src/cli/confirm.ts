@@ -16,13 +16,18 @@ export interface Question {
 export async function confirm(context: Context, yes: boolean, question: Question): Promise<void> {
   if (yes) return;
   if (!context.isInteractive) {
-    throw new Problem(`Not confirmed: ${question.title}`, `There is no terminal to ask at, so nothing was done. To have it done without being asked: ${question.retyped}`);
+    throw new Problem(
+      `Not confirmed: ${question.title}`,
+      `There is no terminal to ask at, so nothing was done. To have it done without being asked: ${question.retyped}`,
+    );
   }
   const prompts = await import('@clack/prompts');
   const answered =
     question.word === undefined
       ? await prompts.confirm({ message: question.message, initialValue: false, output: process.stderr })
       : await prompts.text({ message: `${question.message} Type ${question.word} to go on.`, output: process.stderr });
-  if (prompts.isCancel(answered)) throw new Problem(`Interrupted: ${question.title}`, 'Nothing was done.', exitCodes.interrupted);
-  if (answered !== true && answered !== question.word) throw new Problem(`Not confirmed: ${question.title}`, 'Nothing was done.');
+  if (prompts.isCancel(answered))
+    throw new Problem(`Interrupted: ${question.title}`, 'Nothing was done.', exitCodes.interrupted);
+  if (answered !== true && answered !== question.word)
+    throw new Problem(`Not confirmed: ${question.title}`, 'Nothing was done.');
 }

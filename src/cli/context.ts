@@ -42,9 +42,9 @@ export interface Context extends AsyncDisposable {
   /** The name of the target that was last asked for; null: none yet. */
   subject(): string | null;
   /** A command of this program as it has to be typed here, `--dir` and all: `command('status unicorn-db')`. */
-  command(rest: string): string;
+  readonly command: (rest: string) => string;
   /** A message whose commands can be typed here; `name` stands for the NAME in them. */
-  say(message: string, name?: string): string;
+  readonly say: (message: string, name?: string) => string;
 }
 
 interface OpenHome {
@@ -62,10 +62,10 @@ export function createContext(wiring: Wiring, options: GlobalOptions, output: Ou
   const command = (rest: string): string => `${invocation} ${rest}`;
   let opened: Promise<OpenHome> | null = null;
   let subject: string | null = null;
-  const open = (): Promise<OpenHome> => (opened ??= openHome(wiring, options, dir, command));
+  const chosen = (): Promise<OpenHome> => (opened ??= openHome(wiring, options, dir, command));
 
   async function declarations(): Promise<readonly Declaration[]> {
-    const { home, namespace } = await open();
+    const { home, namespace } = await chosen();
     const all = await home.list();
     return all
       .filter((declaration) => namespace === null || keyOfDeclaration(declaration).namespace === namespace)
@@ -79,7 +79,7 @@ export function createContext(wiring: Wiring, options: GlobalOptions, output: Ou
   }
 
   async function findKey(name: string | undefined): Promise<TargetKey> {
-    const { namespace } = await open();
+    const { namespace } = await chosen();
     const keys = (await declarations()).map(keyOfDeclaration);
     if (name === undefined) {
       const [only, second] = keys;
@@ -91,13 +91,29 @@ export function createContext(wiring: Wiring, options: GlobalOptions, output: Ou
           : `There are ${keys.length}: ${keys.map((key) => key.name).join(', ')}. Say which: NAME after the command.`,
       );
     }
-    const [inNamespace, plain] = name.includes('/') ? [name.slice(0, name.indexOf('/')), name.slice(name.indexOf('/') + 1)] : [namespace, name];
-    const [found, second] = keys.filter((key) => key.name === plain && (inNamespace === null || key.namespace === inNamespace));
+    const [inNamespace, plain] = name.includes('/')
+      ? [name.slice(0, name.indexOf('/')), name.slice(name.indexOf('/') + 1)]
+      : [namespace, name];
+    const [found, second] = keys.filter(
+      (key) => key.name === plain && (inNamespace === null || key.namespace === inNamespace),
+    );
     if (found !== undefined && second === undefined) return found;
     if (found !== undefined) {
-      throw new Problem(`Which ${plain}?`, `There is one in several namespaces: ${keys.filter((key) => key.name === plain).map(keyText).join(', ')}. Say which: -n NAMESPACE.`);
+      throw new Problem(
+        `Which ${plain}?`,
+        `There is one in several namespaces: ${keys
+          .filter((key) => key.name === plain)
+          .map(keyText)
+          .join(', ')}. Say which: -n NAMESPACE.`,
+      );
     }
-    const known = keys.length === 0 ? 'Nothing is declared here.' : `There ${keys.length === 1 ? 'is' : 'are'} ${keys.slice(0, 8).map((key) => key.name).join(', ')}${keys.length > 8 ? ', …' : ''}.`;
+    const known =
+      keys.length === 0
+        ? 'Nothing is declared here.'
+        : `There ${keys.length === 1 ? 'is' : 'are'} ${keys
+            .slice(0, 8)
+            .map((key) => key.name)
+            .join(', ')}${keys.length > 8 ? ', …' : ''}.`;
     throw new Problem(`No target ${name}`, `${known} To see them all: ${command('status')}`);
   }
 
@@ -106,27 +122,35 @@ export function createContext(wiring: Wiring, options: GlobalOptions, output: Ou
     options,
     output,
     isInteractive,
-    home: async () => (await open()).home,
-    surroundings: async () => ({ inPod: (await open()).inPod, allow: allowed(options) }),
-    sourceOf: async (key) => (await open()).sourceOf(key),
+    home: async () => (await chosen()).home,
+    surroundings: async () => ({ inPod: (await chosen()).inPod, allow: allowed(options) }),
+    sourceOf: async (key) => (await chosen()).sourceOf(key),
     declarations,
     resolveKey,
     async target(name) {
       const key = await resolveKey(name);
-      const declaration = await (await open()).home.get(key);
-      if (declaration === null) throw new Problem(`No target ${key.name}`, `${keyText(key)} is not declared any more. To see what is: ${command('status')}`);
+      const declaration = await (await chosen()).home.get(key);
+      if (declaration === null)
+        throw new Problem(
+          `No target ${key.name}`,
+          `${keyText(key)} is not declared any more. To see what is: ${command('status')}`,
+        );
       return targetOf(declaration);
     },
     async ports(observe = () => {}) {
-      return { ...wiring.adapters, home: (await open()).home, observe: (_, operationId, event) => observe(event, operationId) };
+      return {
+        ...wiring.adapters,
+        home: (await chosen()).home,
+        observe: (_, operationId, event) => observe(event, operationId),
+      };
     },
     subject: () => subject,
     command,
     say: (message, name) => nameCommands(message, invocation, name),
     async [Symbol.asyncDispose]() {
       // What did not open was told by whoever needed it.
-      const open = await opened?.catch(() => null);
-      await open?.close();
+      const home = await opened?.catch(() => null);
+      await home?.close();
     },
   };
 }
@@ -144,7 +168,12 @@ export function targetOf(declaration: Declaration): MigrationTarget {
   throw new Problem(`InvalidSpec ${declaration.key.name}`.trimEnd(), declaration.problem);
 }
 
-async function openHome(wiring: Wiring, options: GlobalOptions, dir: string | undefined, command: (rest: string) => string): Promise<OpenHome> {
+async function openHome(
+  wiring: Wiring,
+  options: GlobalOptions,
+  dir: string | undefined,
+  command: (rest: string) => string,
+): Promise<OpenHome> {
   const saidNamespace = options.allNamespaces === true ? null : (options.namespace ?? null);
   if (dir !== undefined) {
     const { home, sourceOf } = await wiring.openDirectoryHome(dir);
@@ -152,13 +181,27 @@ async function openHome(wiring: Wiring, options: GlobalOptions, dir: string | un
   }
   const bothWays = `Say where the targets are: in a folder, by --dir DIR or the variable MIGRATION_TARGET_DIR; or in a Kubernetes cluster, by --kubeconfig FILE, the variable KUBECONFIG or ~/.kube/config.`;
   if (!(await wiring.hasKubeconfig(options))) {
-    throw new Problem('No home', `There is neither --dir nor a kubeconfig. ${bothWays} For example: ${command('status --dir DIR')}`);
+    throw new Problem(
+      'No home',
+      `There is neither --dir nor a kubeconfig. ${bothWays} For example: ${command('status --dir DIR')}`,
+    );
   }
   try {
     const { kubeconfig, context, namespace: said, allNamespaces = false } = options;
-    const { home, namespace, inPod, close } = await wiring.openKubernetesHome({ kubeconfig, context, namespace: said, allNamespaces, allow: allowed(options) });
+    const { home, namespace, inPod, close } = await wiring.openKubernetesHome({
+      kubeconfig,
+      context,
+      namespace: said,
+      allNamespaces,
+      allow: allowed(options),
+    });
     return { home, namespace: allNamespaces ? null : namespace, sourceOf: async () => null, inPod, close };
   } catch (thrown) {
-    throw new Problem('No home', `The cluster of the kubeconfig can't be used: ${thrown instanceof Error ? thrown.message : String(thrown)} ${bothWays} For example: ${command('status --dir DIR')}`, undefined, { cause: thrown });
+    throw new Problem(
+      'No home',
+      `The cluster of the kubeconfig can't be used: ${thrown instanceof Error ? thrown.message : String(thrown)} ${bothWays} For example: ${command('status --dir DIR')}`,
+      undefined,
+      { cause: thrown },
+    );
   }
 }

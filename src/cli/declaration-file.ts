@@ -11,7 +11,12 @@ export async function readDeclaration(file: string): Promise<string> {
     for await (const chunk of process.stdin) chunks.push(chunk as Uint8Array);
     return Buffer.concat(chunks).toString('utf8');
   } catch (error) {
-    throw new Problem(`No file ${file}`, `It can't be read: ${error instanceof Error ? error.message : String(error)}.`, undefined, { cause: error });
+    throw new Problem(
+      `No file ${file}`,
+      `It can't be read: ${error instanceof Error ? error.message : String(error)}.`,
+      undefined,
+      { cause: error },
+    );
   }
 }
 

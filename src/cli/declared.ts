@@ -12,15 +12,26 @@ export interface Declared {
   readonly text: string | null;
 }
 
-export async function readDeclared(context: Context, name: string | undefined, file: string | undefined): Promise<Declared> {
+export async function readDeclared(
+  context: Context,
+  name: string | undefined,
+  file: string | undefined,
+): Promise<Declared> {
   return file === undefined ? { target: await context.target(name), text: null } : byFile(context, name, file);
 }
 
 /** The same with other revisions, as absolute ids: what was typed is never written down. */
-export async function withDesired(context: Context, { target, text }: Declared, revisions: readonly string[]): Promise<Declared> {
+export async function withDesired(
+  context: Context,
+  { target, text }: Declared,
+  revisions: readonly string[],
+): Promise<Declared> {
   const source = text ?? (await context.sourceOf(keyOf(target)));
   if (source === null) {
-    throw new Problem(`apply ${target.metadata.name}`, `There is no file here to write the revision into. Say which: ${context.command('apply -f FILE --revision REVISION')}`);
+    throw new Problem(
+      `apply ${target.metadata.name}`,
+      `There is no file here to write the revision into. Say which: ${context.command('apply -f FILE --revision REVISION')}`,
+    );
   }
   const changed = withRevisions(source, revisions);
   return { target: targetOf(await foresee(context, changed)), text: changed };
@@ -45,7 +56,12 @@ async function asDocument(context: Context, text: string): Promise<unknown> {
   try {
     return parse(text) as unknown;
   } catch (error) {
-    throw new Problem('InvalidSpec', `The file is not YAML: ${error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error)}`, undefined, { cause: error });
+    throw new Problem(
+      'InvalidSpec',
+      `The file is not YAML: ${error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error)}`,
+      undefined,
+      { cause: error },
+    );
   }
 }
 
@@ -53,7 +69,10 @@ async function byFile(context: Context, name: string | undefined, file: string):
   const text = await readDeclaration(file);
   const target = targetOf(await foresee(context, text));
   if (name !== undefined && name !== target.metadata.name) {
-    throw new Problem(`Not ${name}`, `${file} declares ${target.metadata.name}. Leave the name out, or say -f with the file of ${name}.`);
+    throw new Problem(
+      `Not ${name}`,
+      `${file} declares ${target.metadata.name}. Leave the name out, or say -f with the file of ${name}.`,
+    );
   }
   return { target, text };
 }

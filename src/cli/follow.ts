@@ -9,7 +9,8 @@ import { Problem } from './problem.ts';
 /** How often it is looked at though nothing was heard, in milliseconds. */
 const pollMs = 500;
 
-export type Followed<T> = { readonly kind: 'ended'; readonly value: T } | { readonly kind: 'timedOut' } | { readonly kind: 'interrupted' };
+export type Followed<T> =
+  { readonly kind: 'ended'; readonly value: T } | { readonly kind: 'timedOut' } | { readonly kind: 'interrupted' };
 
 /**
  * Calls `look` with the target each time that it may have changed, until it returns something. Throws where the target
@@ -24,7 +25,8 @@ export async function follow<T>(
   const deadline = options.timeoutMs === null ? Infinity : performance.now() + options.timeoutMs;
   for (;;) {
     const declaration = await home.get(key);
-    if (declaration === null) throw new Problem(`No target ${key.name}`, 'It was deleted meanwhile. Its database and its backups stay.');
+    if (declaration === null)
+      throw new Problem(`No target ${key.name}`, 'It was deleted meanwhile. Its database and its backups stay.');
     const value = await look(targetOf(declaration));
     if (value !== null) return { kind: 'ended', value };
     if (options.signal.aborted) return { kind: 'interrupted' };

@@ -6,7 +6,10 @@ export interface Interrupts extends Disposable {
 }
 
 /** `say` writes a sentence where the person looks, whatever is shown there. */
-export function listenForInterrupts(say: (text: string) => void, messages: { readonly first: string; readonly second: string }): Interrupts {
+export function listenForInterrupts(
+  say: (text: string) => void,
+  messages: { readonly first: string; readonly second: string },
+): Interrupts {
   const controller = new AbortController();
   const onSignal = (): void => {
     if (!controller.signal.aborted) {
@@ -30,5 +33,6 @@ export function listenForInterrupts(say: (text: string) => void, messages: { rea
 
 export const stopsSafely = {
   first: 'Stopping at the next safe point: nothing is left half done. Ctrl-C again ends this at once.',
-  second: 'Ended at once. That is safe as well: what was begun is journalled, and the next start finishes it or undoes it.',
+  second:
+    'Ended at once. That is safe as well: what was begun is journalled, and the next start finishes it or undoes it.',
 } as const;

@@ -16,14 +16,21 @@ export function programName(path: string | undefined, env: Readonly<Record<strin
 }
 
 /** The program and the options that lead to the same home, e.g. `migration-target --dir ops`. */
-export function invocationOf(path: string | undefined, env: Readonly<Record<string, string | undefined>>, options: HomeOptions): string {
+export function invocationOf(
+  path: string | undefined,
+  env: Readonly<Record<string, string | undefined>>,
+  options: HomeOptions,
+): string {
   const flags = [
     ['--dir', options.dir],
     ['--kubeconfig', options.kubeconfig],
     ['--context', options.context],
     ['-n', options.namespace],
   ] as const;
-  return [programName(path, env), ...flags.flatMap(([flag, value]) => (value === undefined ? [] : [flag, quoted(value)]))].join(' ');
+  return [
+    programName(path, env),
+    ...flags.flatMap(([flag, value]) => (value === undefined ? [] : [flag, quoted(value)])),
+  ].join(' ');
 }
 
 const commands = 'plan|apply|run|status|history|watch|wait|backup|backups|restore|suspend|resume|reconcile|doctor';
@@ -37,4 +44,5 @@ export function nameCommands(message: string, invocation: string, name: string |
   });
 }
 
-const quoted = (value: string): string => (/^[\w./:@%+=-]+$/.test(value) ? value : `'${value.replaceAll("'", String.raw`'\''`)}'`);
+const quoted = (value: string): string =>
+  /^[\w./:@%+=-]+$/.test(value) ? value : `'${value.replaceAll("'", String.raw`'\''`)}'`;

@@ -9,7 +9,11 @@ import { wrap } from './text.ts';
 import type { Wiring } from './wiring.ts';
 
 /** Runs one command. `subject`: the name of the target as it was typed, or null. */
-export type Invoke = (command: Command, subject: string | null, work: (context: Context) => Promise<ExitCode>) => Promise<void>;
+export type Invoke = (
+  command: Command,
+  subject: string | null,
+  work: (context: Context) => Promise<ExitCode>,
+) => Promise<void>;
 
 export function createInvoke(wiring: Wiring, ended: (exitCode: ExitCode) => void): Invoke {
   return async (command, subject, work) => {
@@ -28,7 +32,12 @@ export function createInvoke(wiring: Wiring, ended: (exitCode: ExitCode) => void
 }
 
 /** One block: what happened and to which object, why, and what to type next. */
-export function tell(problem: Problem, output: Output, subject: string | null, options: Partial<GlobalOptions>): ExitCode {
+export function tell(
+  problem: Problem,
+  output: Output,
+  subject: string | null,
+  options: Partial<GlobalOptions>,
+): ExitCode {
   const { paint, width, write } = output.notes;
   const invocation = invocationOf(process.argv[1], process.env, options);
   const message = nameCommands(problem.message, invocation, subject ?? undefined);
@@ -48,5 +57,4 @@ export function openOutput(options: Partial<GlobalOptions>): Output {
   return { format: format, data: openScreen(process.stdout, { color }), notes: openScreen(process.stderr, { color }) };
 }
 
-const isInteractive = (): boolean => process.stdin.isTTY === true && process.stderr.isTTY === true;
-
+const isInteractive = (): boolean => process.stdin.isTTY && process.stderr.isTTY;

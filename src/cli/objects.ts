@@ -8,4 +8,8 @@ export function declarationObject(declaration: Declaration): unknown {
   return { apiVersion, kind: 'MigrationTarget', metadata: { ...key, generation }, spec: null, status, problem };
 }
 
-export const listObject = (declarations: readonly Declaration[]): unknown => ({ apiVersion: 'v1', kind: 'List', items: declarations.map(declarationObject) });
+export const listObject = (declarations: readonly Declaration[]): unknown => ({
+  apiVersion: 'v1',
+  kind: 'List',
+  items: declarations.map(declarationObject),
+});

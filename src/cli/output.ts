@@ -7,7 +7,7 @@ export type Format = (typeof formats)[number];
 
 /** A stream that people or programs read. */
 export interface Screen {
-  write(text: string): void;
+  readonly write: (text: string) => void;
   readonly paint: Paint;
   /** Whether lines can be written over. */
   readonly isTerminal: boolean;
@@ -57,7 +57,7 @@ export async function answer(output: Output, { object, names, text }: Answer): P
 const widest = 110;
 
 export function openScreen(stream: NodeJS.WriteStream, options: { readonly color: boolean }): Screen {
-  const isTerminal = stream.isTTY === true && process.env['TERM'] !== 'dumb';
+  const isTerminal = stream.isTTY && process.env['TERM'] !== 'dumb';
   const colored = isTerminal && options.color;
   return {
     write: (text) => void stream.write(text),

@@ -20,11 +20,17 @@ export class Problem extends Error {
 export function asProblem(thrown: unknown, subject: string | null): Problem {
   if (thrown instanceof Problem) return thrown;
   const of = subject === null ? '' : ` ${subject}`;
-  if (thrown instanceof Failure) return new Problem(`${thrown.reason}${of}`, thrown.message, exitCodes.error, { cause: thrown });
+  if (thrown instanceof Failure)
+    return new Problem(`${thrown.reason}${of}`, thrown.message, exitCodes.error, { cause: thrown });
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   // A plain Error was thrown to be read; TypeErrors and their kin were not meant to happen.
   const isMeant = thrown instanceof Error && Object.getPrototypeOf(thrown) === Error.prototype && !('code' in thrown);
   return isMeant
     ? new Problem(`Failed${of}`, message, exitCodes.error, { cause: thrown })
-    : new Problem(`InternalError${of}`, `${message} To see where: LOG_LEVEL=debug, and the same command again.`, exitCodes.error, { cause: thrown });
+    : new Problem(
+        `InternalError${of}`,
+        `${message} To see where: LOG_LEVEL=debug, and the same command again.`,
+        exitCodes.error,
+        { cause: thrown },
+      );
 }

@@ -20,7 +20,8 @@ import { createInvoke, type Invoke } from './invoke.ts';
 import { formats } from './output.ts';
 import type { Wiring } from './wiring.ts';
 
-const description = 'Takes a PostgreSQL database to the alembic revision that is declared for it, backwards too, and never loses what it was not told to lose.';
+const description =
+  'Takes a PostgreSQL database to the alembic revision that is declared for it, backwards too, and never loses what it was not told to lose.';
 
 const exitCodesHelp = `
 Exit codes:

@@ -8,11 +8,11 @@ import type { Screen } from './output.ts';
 import { formatBytes, formatDuration, printable, wrap } from './text.ts';
 
 export interface Progress {
-  observe(event: OperationEvent): void;
+  readonly observe: (event: OperationEvent) => void;
   /** A sentence between the steps. */
-  say(text: string): void;
+  readonly say: (text: string) => void;
   /** Clears the line that is written over; to be called at the end, and before anything else is written. */
-  stop(): void;
+  readonly stop: () => void;
 }
 
 export interface ProgressOptions {
@@ -51,7 +51,8 @@ const doing: Readonly<Record<string, string>> = {
 
 export function showProgress({ screen, now, describe = () => null, verbose = false }: ProgressOptions): Progress {
   const { paint, width } = screen;
-  let current: { readonly step: string; readonly startedAt: number; detail: string; failed: string | null } | null = null;
+  let current: { readonly step: string; readonly startedAt: number; detail: string; failed: string | null } | null =
+    null;
   let toldAt = now();
   let frame = 0;
   let timer: NodeJS.Timeout | null = null;
@@ -83,7 +84,9 @@ export function showProgress({ screen, now, describe = () => null, verbose = fal
     const took = formatDuration(ms ?? now() - (current?.startedAt ?? now()));
     current = null;
     if (failed !== null) return;
-    line(`  ${paint('green', '✓')} ${step.padEnd(8)} ${took.padStart(8)}   ${paint('dim', what[step] ?? '')}`.trimEnd());
+    line(
+      `  ${paint('green', '✓')} ${step.padEnd(8)} ${took.padStart(8)}   ${paint('dim', what[step] ?? '')}`.trimEnd(),
+    );
   };
   const fail = (step: string, message: string): void => {
     line(`  ${paint('red', '✗')} ${step}`);
@@ -109,7 +112,8 @@ export function showProgress({ screen, now, describe = () => null, verbose = fal
           else if (event.state === 'failed') fail(event.step, event.message ?? 'failed');
           return;
         case 'progress':
-          if (current !== null) current.detail = `${doing[current.step] ?? ''}: ${howFar(event.done, event.total, event.what)}`;
+          if (current !== null)
+            current.detail = `${doing[current.step] ?? ''}: ${howFar(event.done, event.total, event.what)}`;
           return tellPlainly();
         case 'migration':
           if (event.event.kind === 'output') {
@@ -150,4 +154,5 @@ function howFar(done: number, total: number | null, unit: string): string {
   return `${Math.min(100, Math.floor((done / total) * 100))} %, ${amount(done)} of ${amount(total)}${suffix}`;
 }
 
-const cut = (text: string, width: number | null): string => (width === null || text.length < width ? text : `${text.slice(0, width - 2)}…`);
+const cut = (text: string, width: number | null): string =>
+  width === null || text.length < width ? text : `${text.slice(0, width - 2)}…`;

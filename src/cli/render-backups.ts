@@ -8,12 +8,33 @@ import { formatBytes, formatInstant, formatTable, relativeTime, wrap, type Cell 
 export function renderBackups(
   backups: readonly BackupManifest[],
   broken: readonly BrokenBackup[],
-  options: { readonly screen: Screen; readonly wide: boolean; readonly now: Date; readonly say: (message: string) => string },
+  options: {
+    readonly screen: Screen;
+    readonly wide: boolean;
+    readonly now: Date;
+    readonly say: (message: string) => string;
+  },
 ): string {
   const { screen, wide, now, say } = options;
-  const headings = ['ID', 'TAKEN', 'REVISION', 'SIZE', 'VERIFIED', 'KEPT UNTIL', 'REASON', ...(wide ? ['ROWS', 'DATABASE', 'SERVER', 'TOOL'] : [])];
-  const table = formatTable(headings, backups.map((backup) => [...row(backup, now), ...(wide ? wideCells(backup) : [])]), screen.paint);
-  const faults = broken.map(({ id, problem }) => `${screen.paint('red', '✗')} ${id}   ${screen.paint('red', 'broken')}\n${wrap(say(problem), '  ', screen.width)}`);
+  const headings = [
+    'ID',
+    'TAKEN',
+    'REVISION',
+    'SIZE',
+    'VERIFIED',
+    'KEPT UNTIL',
+    'REASON',
+    ...(wide ? ['ROWS', 'DATABASE', 'SERVER', 'TOOL'] : []),
+  ];
+  const table = formatTable(
+    headings,
+    backups.map((backup) => [...row(backup, now), ...(wide ? wideCells(backup) : [])]),
+    screen.paint,
+  );
+  const faults = broken.map(
+    ({ id, problem }) =>
+      `${screen.paint('red', '✗')} ${id}   ${screen.paint('red', 'broken')}\n${wrap(say(problem), '  ', screen.width)}`,
+  );
   return [...(backups.length === 0 ? [] : [table]), ...faults].join('\n');
 }
 
@@ -23,7 +44,9 @@ function row(backup: BackupManifest, now: Date): readonly Cell[] {
     relativeTime(backup.finishedAt, now),
     formatRevisions(backup.revisions),
     formatBytes(backup.sizeBytes),
-    backup.verifiedAt === null ? { text: 'never', style: 'yellow' } : { text: relativeTime(backup.verifiedAt, now), style: 'green' },
+    backup.verifiedAt === null
+      ? { text: 'never', style: 'yellow' }
+      : { text: relativeTime(backup.verifiedAt, now), style: 'green' },
     `${formatInstant(backup.keptUntil).slice(0, 16)}Z`,
     backup.reason,
   ];

@@ -10,7 +10,11 @@ const marks: Readonly<Record<Level, readonly [mark: string, style: Style]>> = {
   skipped: ['–', 'dim'],
 };
 
-export function renderFindings(name: string, findings: readonly Finding[], { screen, say }: { readonly screen: Screen; readonly say: (message: string) => string }): string {
+export function renderFindings(
+  name: string,
+  findings: readonly Finding[],
+  { screen, say }: { readonly screen: Screen; readonly say: (message: string) => string },
+): string {
   const { paint, width } = screen;
   const labelWidth = Math.max(...findings.map(({ check }) => check.length));
   const indent = ' '.repeat(labelWidth + 7);
@@ -20,6 +24,8 @@ export function renderFindings(name: string, findings: readonly Finding[], { scr
     return `  ${paint(style, mark)} ${paint('bold', check.padEnd(labelWidth))}   ${level === 'ok' || level === 'skipped' ? paint('dim', text) : text}`;
   });
   const faults = findings.filter(({ level }) => level === 'fault').length;
-  const verdict = hasFault(findings) ? paint('red', `✗ ${name}: a rollback would fail, for ${count(faults, 'fault')}`) : paint('green', `✓ ${name}: a rollback finds all that it needs`);
+  const verdict = hasFault(findings)
+    ? paint('red', `✗ ${name}: a rollback would fail, for ${count(faults, 'fault')}`)
+    : paint('green', `✓ ${name}: a rollback finds all that it needs`);
   return [...lines, '', verdict].join('\n');
 }

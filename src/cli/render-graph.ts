@@ -13,7 +13,10 @@ export interface Marks {
 }
 
 export function renderGraph(graph: RevisionGraph, { current, desired }: Marks, paint: Paint): string {
-  const below = appliedBelow(graph, (current ?? []).filter((id) => graph.revisions.some((revision) => revision.id === id)));
+  const below = appliedBelow(
+    graph,
+    (current ?? []).filter((id) => graph.revisions.some((revision) => revision.id === id)),
+  );
   const applied = below.kind === 'known' ? below.applied : new Set<string>();
   const drawn = layOut(graph);
   const width = Math.max(0, ...drawn.map(({ picture }) => picture.length));
@@ -29,7 +32,9 @@ export function renderGraph(graph: RevisionGraph, { current, desired }: Marks, p
       `${lanes}  ${paint(isApplied ? 'bold' : 'dim', printable(revision.id).padEnd(idWidth))}`,
       ...(revision.labels.length === 0 ? [] : [paint('cyan', `(${revision.labels.map(printable).join(', ')})`)]),
       printable(revision.message.split('\n')[0] ?? ''),
-      ...(revision.dependsOn.length === 0 ? [] : [paint('dim', `needs ${revision.dependsOn.map(printable).join(', ')}`)]),
+      ...(revision.dependsOn.length === 0
+        ? []
+        : [paint('dim', `needs ${revision.dependsOn.map(printable).join(', ')}`)]),
       ...(wayBack(revision) === null ? [] : [paint('yellow', wayBack(revision) ?? '')]),
       ...(marks === '' ? [] : [paint('cyan', marks)]),
     ];
@@ -76,7 +81,10 @@ function layOut(graph: RevisionGraph): readonly Row[] {
     if (others.length > 0) rows.push({ picture: joinRow(lanes, first, others, '╯'), revision: null });
     lanes = lanes.map((id, lane) => (others.includes(lane) ? null : id));
     lanes[first] = revision.id;
-    rows.push({ picture: lanes.map((id, lane) => (lane === first ? '● ' : id === null ? '  ' : '│ ')).join(''), revision });
+    rows.push({
+      picture: lanes.map((id, lane) => (lane === first ? '● ' : id === null ? '  ' : '│ ')).join(''),
+      revision,
+    });
 
     const [parent = null, ...merged] = revision.down;
     lanes[first] = parent;
@@ -98,7 +106,12 @@ function freeLane(lanes: readonly (string | null)[]): number {
 }
 
 /** Lines between lane `first` and the others, across whatever lies between. */
-function joinRow(lanes: readonly (string | null)[], first: number, others: readonly number[], corner: '╯' | '╮'): string {
+function joinRow(
+  lanes: readonly (string | null)[],
+  first: number,
+  others: readonly number[],
+  corner: '╯' | '╮',
+): string {
   const [from, to] = [Math.min(first, ...others), Math.max(first, ...others)];
   return Array.from({ length: Math.max(lanes.length, to + 1) }, (_, lane) => {
     const isInside = lane >= from && lane < to;

@@ -21,7 +21,12 @@ const marks: Readonly<Record<Outcome['kind'], readonly [mark: string, word: stri
   suspended: ['–', 'Suspended', 'yellow'],
 };
 
-export function renderOutcome(key: TargetKey, outcome: Outcome, target: MigrationTarget, { screen, tookMs, say, command }: OutcomeOptions): string {
+export function renderOutcome(
+  key: TargetKey,
+  outcome: Outcome,
+  target: MigrationTarget,
+  { screen, tookMs, say, command }: OutcomeOptions,
+): string {
   const { paint, width } = screen;
   const [mark, word, style] = marks[outcome.kind];
   const reason = 'reason' in outcome ? ` ${outcome.reason}` : '';

@@ -7,7 +7,10 @@ import type { Screen } from './output.ts';
 import { count, formatBytes, formatInstant, formatTable, printable, relativeTime, wrap, type Cell } from './text.ts';
 
 /** As `-o json` gives it. */
-export function planObject(name: string, { plan, state, backups, sql, unfinished }: Preview): Readonly<Record<string, unknown>> {
+export function planObject(
+  name: string,
+  { plan, state, backups, sql, unfinished }: Preview,
+): Readonly<Record<string, unknown>> {
   const reliedOn = reliesOn(plan);
   return {
     target: name,
@@ -26,11 +29,16 @@ export function planObject(name: string, { plan, state, backups, sql, unfinished
     reason: plan.kind === 'refuse' ? plan.reason : null,
     message: plan.kind === 'refuse' ? plan.message : null,
     sql,
-    unfinishedOperation: unfinished === null ? null : { id: unfinished.id, kind: unfinished.plan.kind, step: unfinished.step },
+    unfinishedOperation:
+      unfinished === null ? null : { id: unfinished.id, kind: unfinished.plan.kind, step: unfinished.step },
   };
 }
 
-export function renderPlan(name: string, preview: Preview, options: { readonly screen: Screen; readonly now: Date; readonly say: (message: string) => string }): string {
+export function renderPlan(
+  name: string,
+  preview: Preview,
+  options: { readonly screen: Screen; readonly now: Date; readonly say: (message: string) => string },
+): string {
   const { plan, state, graph, sql, unfinished } = preview;
   const { screen, now, say } = options;
   const { paint, width } = screen;
@@ -42,7 +50,9 @@ export function renderPlan(name: string, preview: Preview, options: { readonly s
   if (unfinished !== null) {
     add(
       wrap(
-        say(`Operation ${unfinished.id} (${unfinished.plan.kind}) was begun and not ended; it stands at its step ${unfinished.step}, and is gone on with first.`),
+        say(
+          `Operation ${unfinished.id} (${unfinished.plan.kind}) was begun and not ended; it stands at its step ${unfinished.step}, and is gone on with first.`,
+        ),
         '   ',
         width,
       ),
@@ -59,8 +69,19 @@ export function renderPlan(name: string, preview: Preview, options: { readonly s
       add(
         heading('restores', paint),
         ...backupLines(preview, plan.backup, now),
-        wrap(`Because ${plan.because}. It goes into a new database, which is verified and then takes the name; the one of now is kept aside.`, '    ', width),
-        paint('yellow', wrap(`What was written since ${formatInstant(plan.takenAt)} (${relativeTime(plan.takenAt, now)}) is not in it.`, '    ', width)),
+        wrap(
+          `Because ${plan.because}. It goes into a new database, which is verified and then takes the name; the one of now is kept aside.`,
+          '    ',
+          width,
+        ),
+        paint(
+          'yellow',
+          wrap(
+            `What was written since ${formatInstant(plan.takenAt)} (${relativeTime(plan.takenAt, now)}) is not in it.`,
+            '    ',
+            width,
+          ),
+        ),
       );
       break;
     case 'upgrade':
@@ -73,7 +94,9 @@ export function renderPlan(name: string, preview: Preview, options: { readonly s
   if (sql !== null) {
     add(
       heading('sql', paint),
-      sql.kind === 'sql' ? indent(printable(sql.sql.trim())) : wrap(`alembic can't write it beforehand: ${sql.because}`, '    ', width),
+      sql.kind === 'sql'
+        ? indent(printable(sql.sql.trim()))
+        : wrap(`alembic can't write it beforehand: ${sql.because}`, '    ', width),
     );
   }
   if ('digest' in plan && plan.digest !== '') add(paint('dim', `  digest ${plan.digest}`));
@@ -105,30 +128,59 @@ function stepTable(steps: readonly Step[], graph: RevisionGraph | null, paint: S
     const found = byId.get(revision);
     const body = direction === 'up' ? found?.upgrade.shape : found?.downgrade.shape;
     const name = direction === 'up' ? 'upgrade' : 'downgrade';
-    const warning = body === 'raises' ? `its ${name}() raises` : body === 'missing' ? `it has no ${name}()` : body === 'pass' ? `its ${name}() does nothing` : '';
-    return [{ text: direction === 'up' ? '↑ up' : '↓ down', style: 'cyan' }, revision, found?.message ?? '', { text: warning, style: 'yellow' }];
+    const warning =
+      body === 'raises'
+        ? `its ${name}() raises`
+        : body === 'missing'
+          ? `it has no ${name}()`
+          : body === 'pass'
+            ? `its ${name}() does nothing`
+            : '';
+    return [
+      { text: direction === 'up' ? '↑ up' : '↓ down', style: 'cyan' },
+      revision,
+      found?.message ?? '',
+      { text: warning, style: 'yellow' },
+    ];
   });
   return formatTable(['', '', '', ''], rows, paint).split('\n').slice(1).join('\n');
 }
 
 function lossLines(risks: readonly Risk[], { paint, width }: Screen): readonly string[] {
-  if (risks.length === 0) return [heading('loses nothing', paint), '    no statement of these migrations takes data away'];
+  if (risks.length === 0)
+    return [heading('loses nothing', paint), '    no statement of these migrations takes data away'];
   return [
     `${heading('may lose data', paint)}: ${count(risks.length, 'statement')} that can take it away, or can't be judged`,
     ...risks.map(({ file, line, what }) => wrap(`${what}   ${file}:${line}`, '    ', width)),
   ];
 }
 
-function fallbackLines(preview: Preview, fallback: Extract<Plan, { readonly fallback: unknown }>['fallback'], now: Date, { paint, width }: Screen): readonly string[] {
-  const first = [heading('before it', paint), wrap('a backup of the database as it is, restored once to see that it is whole', '    ', width)];
+function fallbackLines(
+  preview: Preview,
+  fallback: Extract<Plan, { readonly fallback: unknown }>['fallback'],
+  now: Date,
+  { paint, width }: Screen,
+): readonly string[] {
+  const first = [
+    heading('before it', paint),
+    wrap('a backup of the database as it is, restored once to see that it is whole', '    ', width),
+  ];
   const failing = heading('if it fails', paint);
-  if (fallback.kind === 'origin') return [...first, failing, wrap(`back to where it was: ${fallback.because}`, '    ', width)];
+  if (fallback.kind === 'origin')
+    return [...first, failing, wrap(`back to where it was: ${fallback.because}`, '    ', width)];
   return [
     ...first,
     failing,
     wrap('this backup is restored, since it is at the desired revision:', '    ', width),
     ...backupLines(preview, fallback.backup, now),
-    paint('yellow', wrap(`What was written since ${formatInstant(fallback.takenAt)} (${relativeTime(fallback.takenAt, now)}) is not in it.`, '    ', width)),
+    paint(
+      'yellow',
+      wrap(
+        `What was written since ${formatInstant(fallback.takenAt)} (${relativeTime(fallback.takenAt, now)}) is not in it.`,
+        '    ',
+        width,
+      ),
+    ),
   ];
 }
 
@@ -136,7 +188,9 @@ function backupLines({ backups }: Preview, id: string, now: Date): readonly stri
   const found = backups.find((backup) => backup.id === id);
   if (found === undefined) return [`    ${id}`];
   const verified = found.verifiedAt === null ? 'never verified' : 'verified';
-  return [`    ${id}   at ${formatRevisions(found.revisions)}, ${relativeTime(found.finishedAt, now)}, ${formatBytes(found.sizeBytes)}, ${verified}`];
+  return [
+    `    ${id}   at ${formatRevisions(found.revisions)}, ${relativeTime(found.finishedAt, now)}, ${formatBytes(found.sizeBytes)}, ${verified}`,
+  ];
 }
 
 /** The backup that the plan would restore, by intent or as its fallback. */

@@ -1,6 +1,12 @@
 /** All there is to know of one target, on one screen. Pure. */
 import { revisionsText } from '../api/conditions.ts';
-import { declaredRevisions, type Condition, type HistoryEntry, type MigrationTarget, type TargetStatus } from '../api/target.ts';
+import {
+  declaredRevisions,
+  type Condition,
+  type HistoryEntry,
+  type MigrationTarget,
+  type TargetStatus,
+} from '../api/target.ts';
 import { formatRevisions } from '../rollback/compare.ts';
 import type { Declaration } from '../rollback/ports.ts';
 import { statusOf } from '../rollback/status.ts';
@@ -25,7 +31,14 @@ export function renderStatus(declaration: Declaration, options: StatusOptions): 
   const { target } = declaration;
   const status = statusOf(target);
   const ready = status.conditions.find(({ type }) => type === 'Ready');
-  const rows = [...revisionRows(target, status), ...operationRows(status, options), ...conditionRows(status, options), ...keptRows(status, options.now), ...historyRows(status, options), nextRow(target, status, options)];
+  const rows = [
+    ...revisionRows(target, status),
+    ...operationRows(status, options),
+    ...conditionRows(status, options),
+    ...keptRows(status, options.now),
+    ...historyRows(status, options),
+    nextRow(target, status, options),
+  ];
   return [
     title(target, status, ready, paint),
     ...(ready === undefined || ready.message === '' ? [] : [wrap(options.say(ready.message), '  ', width)]),
@@ -39,17 +52,24 @@ export function renderStatus(declaration: Declaration, options: StatusOptions): 
   ].join('\n');
 }
 
-function title(target: MigrationTarget, status: TargetStatus, ready: Condition | undefined, paint: Screen['paint']): string {
+function title(
+  target: MigrationTarget,
+  status: TargetStatus,
+  ready: Condition | undefined,
+  paint: Screen['paint'],
+): string {
   const { name, namespace, generation } = target.metadata;
   const where = namespace === 'default' ? name : `${namespace}/${name}`;
-  if (ready === undefined) return `${paint('yellow', '?')} ${paint('bold', where)}   ${paint('yellow', 'not looked at yet')}`;
+  if (ready === undefined)
+    return `${paint('yellow', '?')} ${paint('bold', where)}   ${paint('yellow', 'not looked at yet')}`;
   const [mark, style] = markOf(status);
   const stale = status.observedGeneration === generation ? '' : paint('yellow', '   declared anew since');
   return `${paint(style, mark)} ${paint('bold', where)}   ${paint(style, `${ready.status === 'True' ? 'Ready' : 'Not ready'} ${printable(ready.reason)}`)}${stale}`;
 }
 
 function markOf({ conditions }: TargetStatus): readonly [mark: string, style: Style] {
-  const is = (type: string): boolean => conditions.some((condition) => condition.type === type && condition.status === 'True');
+  const is = (type: string): boolean =>
+    conditions.some((condition) => condition.type === type && condition.status === 'True');
   if (is('Ready')) return ['✓', 'green'];
   if (is('Stalled')) return ['✗', 'red'];
   return is('Reconciling') ? ['…', 'cyan'] : ['–', 'yellow'];
@@ -66,7 +86,13 @@ function revisionRows({ spec }: MigrationTarget, { currentRevision }: TargetStat
 function operationRows({ operation, plan }: TargetStatus, { now }: StatusOptions): readonly Row[] {
   if (operation === null) return [];
   const kind = plan === null ? '' : `${plan.kind}, `;
-  return [['now', `${kind}at its step ${operation.step}, for ${formatDuration(now.getTime() - Date.parse(operation.startedAt))} (operation ${operation.id})`, 'cyan']];
+  return [
+    [
+      'now',
+      `${kind}at its step ${operation.step}, for ${formatDuration(now.getTime() - Date.parse(operation.startedAt))} (operation ${operation.id})`,
+      'cyan',
+    ],
+  ];
 }
 
 /** In words; those that only repeat what Ready says are left out. */
@@ -74,14 +100,27 @@ function conditionRows({ conditions, lastBackup }: TargetStatus, { say, now }: S
   const backup = conditions.find(({ type }) => type === 'BackupReady');
   const application = conditions.find(({ type }) => type === 'ApplicationHealthy');
   const rehearsed = conditions.find(({ type }) => type === 'Rehearsed');
-  const described = lastBackup === null ? '' : `${lastBackup.id}, at ${formatRevisions(lastBackup.revisions)}, ${relativeTime(lastBackup.finishedAt, now)}, ${formatBytes(lastBackup.sizeBytes)}`;
+  const described =
+    lastBackup === null
+      ? ''
+      : `${lastBackup.id}, at ${formatRevisions(lastBackup.revisions)}, ${relativeTime(lastBackup.finishedAt, now)}, ${formatBytes(lastBackup.sizeBytes)}`;
   const backupRow: Row =
-    lastBackup === null ? ['backup', 'none yet', 'yellow'] : lastBackup.verified ? ['backup', `${described}, verified`] : ['backup', `${described}, never verified`, 'yellow'];
+    lastBackup === null
+      ? ['backup', 'none yet', 'yellow']
+      : lastBackup.verified
+        ? ['backup', `${described}, verified`]
+        : ['backup', `${described}, never verified`, 'yellow'];
   return [
     backupRow,
-    ...(backup?.status === 'False' && lastBackup?.verified === true ? [['', say(backup.message), 'yellow'] as const] : []),
-    ...(rehearsed === undefined || rehearsed.reason === 'RehearsalDisabled' ? [] : [['rehearsed', say(rehearsed.message)] as const]),
-    ...(application === undefined || application.reason === 'NotDeclared' ? [] : [['application', say(application.message)] as const]),
+    ...(backup?.status === 'False' && lastBackup?.verified === true
+      ? [['', say(backup.message), 'yellow'] as const]
+      : []),
+    ...(rehearsed === undefined || rehearsed.reason === 'RehearsalDisabled'
+      ? []
+      : [['rehearsed', say(rehearsed.message)] as const]),
+    ...(application === undefined || application.reason === 'NotDeclared'
+      ? []
+      : [['application', say(application.message)] as const]),
   ];
 }
 
@@ -94,24 +133,28 @@ const keptRows = ({ keptAside }: TargetStatus, now: Date): readonly Row[] =>
 function historyRows({ history }: TargetStatus, { now }: StatusOptions): readonly Row[] {
   const [last] = history;
   if (last === undefined) return [];
-  return [
-    ['last', describeEntry(last, now)],
-    ...(last.report === null ? [] : [['report', last.report] as const]),
-  ];
+  return [['last', describeEntry(last, now)], ...(last.report === null ? [] : [['report', last.report] as const])];
 }
 
 /** e.g. `downgrade a → b, Downgraded, 3 min ago, took 2.1 s`. */
-export function describeEntry({ kind, from, to, reason, result, startedAt, finishedAt }: HistoryEntry, now: Date): string {
+export function describeEntry(
+  { kind, from, to, reason, result, startedAt, finishedAt }: HistoryEntry,
+  now: Date,
+): string {
   const took = formatDuration(Date.parse(finishedAt) - Date.parse(startedAt));
   const way = kind === 'backup' ? ` at ${formatRevisions(from)}` : ` ${formatRevisions(from)} → ${revisionsText(to)}`;
-  return printable(`${kind}${way}: ${result === 'success' ? reason : `${result}, ${reason}`}, ${relativeTime(finishedAt, now)}, took ${took}`);
+  return printable(
+    `${kind}${way}: ${result === 'success' ? reason : `${result}, ${reason}`}, ${relativeTime(finishedAt, now)}, took ${took}`,
+  );
 }
 
 function nextRow(target: MigrationTarget, status: TargetStatus, { command }: StatusOptions): Row {
   const { name, generation } = target.metadata;
-  const is = (type: string): boolean => status.conditions.some((condition) => condition.type === type && condition.status === 'True');
+  const is = (type: string): boolean =>
+    status.conditions.some((condition) => condition.type === type && condition.status === 'True');
   if (target.spec.suspend) return ['next', command(`resume ${name}`)];
-  if (status.observedGeneration !== generation) return ['next', `${command(`plan ${name}`)}, then ${command(`reconcile ${name}`)}`];
+  if (status.observedGeneration !== generation)
+    return ['next', `${command(`plan ${name}`)}, then ${command(`reconcile ${name}`)}`];
   if (is('Stalled')) return ['next', `${command(`doctor ${name}`)}, then ${command(`reconcile ${name}`)}`];
   if (is('Reconciling')) return ['next', command(`watch ${name}`)];
   return ['next', command(`history ${name}`)];

@@ -7,10 +7,22 @@ import { keyOfDeclaration } from './context.ts';
 import type { Screen } from './output.ts';
 import { formatAge, formatTable, relativeTime, type Cell, type Style } from './text.ts';
 
-export function renderStatuses(declarations: readonly Declaration[], options: { readonly screen: Screen; readonly wide: boolean; readonly now: Date }): string {
+export function renderStatuses(
+  declarations: readonly Declaration[],
+  options: { readonly screen: Screen; readonly wide: boolean; readonly now: Date },
+): string {
   const { screen, wide, now } = options;
   const hasNamespaces = new Set(declarations.map((declaration) => keyOfDeclaration(declaration).namespace)).size > 1;
-  const headings = [...(hasNamespaces ? ['NAMESPACE'] : []), 'NAME', 'CURRENT', 'DESIRED', 'READY', 'REASON', 'AGE', ...(wide ? ['LAST BACKUP', 'MESSAGE'] : [])];
+  const headings = [
+    ...(hasNamespaces ? ['NAMESPACE'] : []),
+    'NAME',
+    'CURRENT',
+    'DESIRED',
+    'READY',
+    'REASON',
+    'AGE',
+    ...(wide ? ['LAST BACKUP', 'MESSAGE'] : []),
+  ];
   return formatTable(
     headings,
     declarations.map((declaration) => [
@@ -42,11 +54,17 @@ function row(declaration: Declaration, now: Date): readonly Cell[] {
   ];
 }
 
-const styles: Readonly<Record<'True' | 'False' | 'Unknown', Style>> = { True: 'green', False: 'red', Unknown: 'yellow' };
+const styles: Readonly<Record<'True' | 'False' | 'Unknown', Style>> = {
+  True: 'green',
+  False: 'red',
+  Unknown: 'yellow',
+};
 
 function lastBackup(declaration: Declaration, now: Date): string {
   const last = (declaration.kind === 'invalid' ? declaration.status : statusOf(declaration.target))?.lastBackup ?? null;
-  return last === null ? 'none' : `${relativeTime(last.finishedAt, now)}, ${last.verified ? 'verified' : 'not verified'}`;
+  return last === null
+    ? 'none'
+    : `${relativeTime(last.finishedAt, now)}, ${last.verified ? 'verified' : 'not verified'}`;
 }
 
 function message(declaration: Declaration): string {

@@ -12,7 +12,12 @@ import { Problem } from './problem.ts';
 import { showProgress } from './progress.ts';
 import { count, formatBytes } from './text.ts';
 
-export async function restoreHere(context: Context, name: string, backup: string, { yes, isFile }: { readonly yes: boolean; readonly isFile: boolean }): Promise<ExitCode> {
+export async function restoreHere(
+  context: Context,
+  name: string,
+  backup: string,
+  { yes, isFile }: { readonly yes: boolean; readonly isFile: boolean },
+): Promise<ExitCode> {
   const target = await context.target(name);
   const called = target.metadata.name;
   const { dataLoss, restore } = target.spec.policy;
@@ -30,23 +35,35 @@ export async function restoreHere(context: Context, name: string, backup: string
   return applyHere(
     context,
     { target: await context.target(name), text: null },
-    { yes, retyped, asked: { kind: 'restore', backup: id }, question: { message: `The database of ${called} is replaced.`, word: 'yes' } },
+    {
+      yes,
+      retyped,
+      asked: { kind: 'restore', backup: id },
+      question: { message: `The database of ${called} is replaced.`, word: 'yes' },
+    },
   );
 }
 
 /** The id of the backup that the file became. */
 async function bringIn(context: Context, target: MigrationTarget, file: string): Promise<string> {
   if (statusOf(target).operation !== null) {
-    throw new Problem(`RecoveryFailed ${target.metadata.name}`, `An operation was begun and not ended; it has to be finished first: ${context.command(`reconcile ${target.metadata.name}`)}`);
+    throw new Problem(
+      `RecoveryFailed ${target.metadata.name}`,
+      `An operation was begun and not ended; it has to be finished first: ${context.command(`reconcile ${target.metadata.name}`)}`,
+    );
   }
   const dump = await context.wiring.openPlainDump(file);
   const progress = showProgress({ screen: context.output.notes, now: () => performance.now() });
   using interrupts = listenForInterrupts(progress.say, stopsSafely);
-  progress.say(`${dump.path} (${formatBytes(dump.sizeBytes)}) is brought into the catalogue: copied, and restored once to see what is in it.`);
+  progress.say(
+    `${dump.path} (${formatBytes(dump.sizeBytes)}) is brought into the catalogue: copied, and restored once to see what is in it.`,
+  );
   try {
     const ports = await context.ports((event) => progress.observe(event));
     const manifest = await importBackup(target, ports, dump, interrupts.signal);
-    progress.say(`It is backup ${manifest.id} now, at ${formatRevisions(manifest.revisions)}, with ${count(Object.keys(manifest.rowCounts).length, 'table')}.`);
+    progress.say(
+      `It is backup ${manifest.id} now, at ${formatRevisions(manifest.revisions)}, with ${count(Object.keys(manifest.rowCounts).length, 'table')}.`,
+    );
     return manifest.id;
   } finally {
     progress.stop();

@@ -8,7 +8,10 @@ export type Paint = (style: Style, text: string) => string;
 
 /** Control and direction characters out of names, messages and files must not reach a terminal. */
 export function printable(text: string): string {
-  return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '\u{fffd}');
+  return text.replaceAll(
+    /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
+    '\u{fffd}',
+  );
 }
 
 /** e.g. `12 ms`, `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`, `4 d`. */
@@ -43,7 +46,12 @@ export function relativeTime(instant: string, now: Date): string {
 
 /** e.g. `2026-11-23 08:10:32Z`. */
 export const formatInstant = (instant: string): string =>
-  Number.isNaN(Date.parse(instant)) ? printable(instant) : new Date(instant).toISOString().replace('T', ' ').replace(/\.\d+Z$/, 'Z');
+  Number.isNaN(Date.parse(instant))
+    ? printable(instant)
+    : new Date(instant)
+        .toISOString()
+        .replace('T', ' ')
+        .replace(/\.\d+Z$/, 'Z');
 
 /** One unit is enough for how long ago something was. */
 function roundDuration(ms: number): string {
@@ -67,7 +75,8 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 || value >= 99.5 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
 }
 
-export const count = (number: number, one: string, many = `${one}s`): string => `${number.toLocaleString('en-US')} ${number === 1 ? one : many}`;
+export const count = (number: number, one: string, many = `${one}s`): string =>
+  `${number.toLocaleString('en-US')} ${number === 1 ? one : many}`;
 
 /** A cell of a table; `style` does not count for its width. */
 export type Cell = string | { readonly text: string; readonly style: Style };
@@ -90,7 +99,8 @@ export function formatTable(headings: readonly string[], rows: readonly (readonl
     .join('\n');
 }
 
-const plain = (cell: Cell | undefined): string => printable(cell === undefined ? '' : typeof cell === 'string' ? cell : cell.text).replaceAll('\n', ' ');
+const plain = (cell: Cell | undefined): string =>
+  printable(cell === undefined ? '' : typeof cell === 'string' ? cell : cell.text).replaceAll('\n', ' ');
 
 /**
  * Words in lines of at most `width` characters, each begun with `indent`. `width` null: no line is broken, as suits
@@ -98,7 +108,9 @@ const plain = (cell: Cell | undefined): string => printable(cell === undefined ?
  */
 export function wrap(text: string, indent: string, width: number | null): string {
   const paragraphs = printable(text).split('\n');
-  return paragraphs.flatMap((paragraph) => (width === null ? [`${indent}${paragraph}`] : wrapLine(paragraph, indent, width))).join('\n');
+  return paragraphs
+    .flatMap((paragraph) => (width === null ? [`${indent}${paragraph}`] : wrapLine(paragraph, indent, width)))
+    .join('\n');
 }
 
 function wrapLine(text: string, indent: string, width: number): readonly string[] {

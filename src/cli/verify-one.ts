@@ -17,7 +17,12 @@ export async function verifyOne(context: Context, id: string): Promise<ExitCode>
   const ports = await context.ports((event) => progress.observe(event));
   const verified = await verifyBackup(target, ports, id, interrupts.signal).finally(() => progress.stop());
   await answer(context.output, {
-    object: { id, verified: verified.ok, fault: verified.ok ? null : verified.fault, manifest: verified.ok ? verified.manifest : null },
+    object: {
+      id,
+      verified: verified.ok,
+      fault: verified.ok ? null : verified.fault,
+      manifest: verified.ok ? verified.manifest : null,
+    },
     names: [id],
     text: ({ screen }) =>
       verified.ok
@@ -34,6 +39,10 @@ async function ownerOf(context: Context, id: string): Promise<MigrationTarget> {
     return id.startsWith(`${namespace}.${name}-`);
   });
   const [longest] = owners.toSorted((a, b) => keyOfDeclaration(b).name.length - keyOfDeclaration(a).name.length);
-  if (longest === undefined) throw new Problem(`BackupNotFound ${id}`, `It is not the id of a backup of a target that is declared here. To see those that there are: ${context.command('backups NAME')}`);
+  if (longest === undefined)
+    throw new Problem(
+      `BackupNotFound ${id}`,
+      `It is not the id of a backup of a target that is declared here. To see those that there are: ${context.command('backups NAME')}`,
+    );
   return targetOf(longest);
 }

@@ -26,11 +26,20 @@ export interface ServeOptions {
 export interface Wiring {
   readonly version: string;
   /** Also reads the text that declares a target, with its comments; null: none does, or several. */
-  openDirectoryHome(dir: string): Promise<{ readonly home: Home; readonly sourceOf: (key: TargetKey) => Promise<string | null> }>;
+  openDirectoryHome(
+    dir: string,
+  ): Promise<{ readonly home: Home; readonly sourceOf: (key: TargetKey) => Promise<string | null> }>;
   /** Whether there is any way to a cluster: a flag, a variable, a file, a pod. Tries none of them. */
   hasKubeconfig(options: Pick<KubernetesOptions, 'kubeconfig' | 'context'>): Promise<boolean>;
   /** Also tells the namespace that is meant where none is said. */
-  openKubernetesHome(options: KubernetesOptions): Promise<{ readonly home: Home; readonly namespace: string; readonly inPod: boolean; readonly close: () => Promise<void> }>;
+  openKubernetesHome(
+    options: KubernetesOptions,
+  ): Promise<{
+    readonly home: Home;
+    readonly namespace: string;
+    readonly inPod: boolean;
+    readonly close: () => Promise<void>;
+  }>;
   readonly adapters: Pick<Ports, 'databases' | 'alembic' | 'backups' | 'clock'>;
   /** Describes a plain `.sql` file that lies in no catalogue. Throws BackupNotFound, BackupInvalid. */
   openPlainDump(file: string): Promise<PlainDump>;

@@ -22,7 +22,15 @@ export interface Served extends ServeOptions {
   readonly version: string;
 }
 
-export async function serve({ home, listen, workers, surroundings, signal, adapters, version }: Served): Promise<{ readonly unfinished: readonly string[] }> {
+export async function serve({
+  home,
+  listen,
+  workers,
+  surroundings,
+  signal,
+  adapters,
+  version,
+}: Served): Promise<{ readonly unfinished: readonly string[] }> {
   const logger = createLogger({ level: process.env['LOG_LEVEL'] });
   const metrics = createMetrics({ version, clock: adapters.clock });
   const intervals = new Map<string, number>();
@@ -49,23 +57,38 @@ export async function serve({ home, listen, workers, surroundings, signal, adapt
     const { outcome, status, again } = await reconcile(target, ports, { kind: 'reconcile' }, stopping);
     metrics.observeStatus(key, target, status);
     await countBackups(target, key);
-    const log = targetLogger(logger, key).child({ outcome: outcome.kind, operation: status.history[0]?.operationId ?? null });
+    const log = targetLogger(logger, key).child({
+      outcome: outcome.kind,
+      operation: status.history[0]?.operationId ?? null,
+    });
     if (outcome.kind === 'stalled') log.error(outcome.message);
     else log.debug(outcome.message);
     if (again) throw new TryAgain(outcome.message);
   }
 
-  function refusalOf(declaration: Declaration): { readonly reason: 'InvalidSpec' | 'NotAllowed'; readonly message: string } | null {
+  function refusalOf(
+    declaration: Declaration,
+  ): { readonly reason: 'InvalidSpec' | 'NotAllowed'; readonly message: string } | null {
     if (declaration.kind === 'invalid') return { reason: 'InvalidSpec', message: declaration.problem };
     const refused = notAllowed(declaration.target.spec, surroundings);
     return refused.length === 0 ? null : { reason: 'NotAllowed', message: refusalText(refused) };
   }
 
-  async function refuse(key: TargetKey, declaration: Declaration, { reason, message }: { readonly reason: 'InvalidSpec' | 'NotAllowed'; readonly message: string }): Promise<void> {
+  async function refuse(
+    key: TargetKey,
+    declaration: Declaration,
+    { reason, message }: { readonly reason: 'InvalidSpec' | 'NotAllowed'; readonly message: string },
+  ): Promise<void> {
     const target = declaration.kind === 'target' ? declaration.target : null;
     const before = declaration.kind === 'target' ? statusOf(declaration.target) : declaration.status;
     const generation = declaration.kind === 'target' ? declaration.target.metadata.generation : declaration.generation;
-    const status = refusedStatus(before, { generation, applicationDeclared: target?.spec.application !== undefined, reason, message, now: adapters.clock.now() });
+    const status = refusedStatus(before, {
+      generation,
+      applicationDeclared: target?.spec.application !== undefined,
+      reason,
+      message,
+      now: adapters.clock.now(),
+    });
     if (JSON.stringify(status.conditions) !== JSON.stringify(before?.conditions)) {
       await home.saveStatus(key, status);
       await home.record(key, { type: 'Warning', reason, message });
@@ -105,7 +128,12 @@ export async function serve({ home, listen, workers, surroundings, signal, adapt
   logger.info({ version, home: home.kind, workers, listen: server.url }, `Started; ${server.url}/metrics`);
   try {
     const { unfinished } = await controller.run(signal);
-    logger.info({ unfinished: unfinished.map(keyText) }, unfinished.length === 0 ? 'Stopped; nothing is left half done' : 'Stopped; what was not finished is journalled, and the next start goes on with it');
+    logger.info(
+      { unfinished: unfinished.map(keyText) },
+      unfinished.length === 0
+        ? 'Stopped; nothing is left half done'
+        : 'Stopped; what was not finished is journalled, and the next start goes on with it',
+    );
     return { unfinished: unfinished.map(keyText) };
   } finally {
     await server.close();

@@ -12,7 +12,10 @@ export function createWiring(): Wiring {
     adapters: lazyAdapters(),
 
     async openDirectoryHome(dir) {
-      const [{ createDirectoryHome }, { readDeclaredText }] = await Promise.all([import('../adapters/directory/index.ts'), import('./declared-text.ts')]);
+      const [{ createDirectoryHome }, { readDeclaredText }] = await Promise.all([
+        import('../adapters/directory/index.ts'),
+        import('./declared-text.ts'),
+      ]);
       return { home: createDirectoryHome(dir), sourceOf: (key) => readDeclaredText(dir, key) };
     },
 
@@ -54,6 +57,8 @@ const isInPod = (): boolean => Boolean(process.env['KUBERNETES_SERVICE_HOST']);
 
 /** Beside `src/` in a clone as beside `dist/` in the package. */
 function readVersion(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { readonly version: string };
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+    readonly version: string;
+  };
   return version;
 }

@@ -20,7 +20,8 @@ export interface Finding {
 }
 
 /** What came of one look: a value, what went wrong, or null where something before it made the look impossible. */
-export type Looked<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly failure: Failure } | null;
+export type Looked<T> =
+  { readonly ok: true; readonly value: T } | { readonly ok: false; readonly failure: Failure } | null;
 
 export interface Catalogue {
   readonly backups: readonly BackupManifest[];
@@ -69,7 +70,11 @@ export const hasFault = (findings: readonly Finding[]): boolean => findings.some
 const ok = (check: string, message: string): Finding => ({ check, level: 'ok', message });
 const warning = (check: string, message: string): Finding => ({ check, level: 'warning', message });
 const fault = (check: string, message: string): Finding => ({ check, level: 'fault', message });
-const skipped = (check: string): Finding => ({ check, level: 'skipped', message: 'not looked at, since something before it is at fault' });
+const skipped = (check: string): Finding => ({
+  check,
+  level: 'skipped',
+  message: 'not looked at, since something before it is at fault',
+});
 
 /** The line of a look that came to nothing, or that of its value. */
 function lineOf<T>(check: string, looked: Looked<T>, judge: (value: T) => Finding): Finding {
@@ -80,21 +85,37 @@ function lineOf<T>(check: string, looked: Looked<T>, judge: (value: T) => Findin
 function declaration({ target }: DoctorFacts): Finding {
   const fields = unsupportedFields(target.spec);
   if (fields.length > 0) return fault('declaration', `This version does not act on ${fields.join('; ')}.`);
-  if (target.spec.suspend) return warning('declaration', `spec.suspend is true, so nothing is done. To go on: migration-target resume ${target.metadata.name}`);
-  if (target.spec.policy.downgrade === 'Forbid') return warning('declaration', 'spec.policy.downgrade is Forbid, so only a restore leads back.');
-  if (target.spec.policy.restore === 'Forbid') return warning('declaration', 'spec.policy.restore is Forbid, so where a downgrade fails there is no way back but to the origin.');
+  if (target.spec.suspend)
+    return warning(
+      'declaration',
+      `spec.suspend is true, so nothing is done. To go on: migration-target resume ${target.metadata.name}`,
+    );
+  if (target.spec.policy.downgrade === 'Forbid')
+    return warning('declaration', 'spec.policy.downgrade is Forbid, so only a restore leads back.');
+  if (target.spec.policy.restore === 'Forbid')
+    return warning(
+      'declaration',
+      'spec.policy.restore is Forbid, so where a downgrade fails there is no way back but to the origin.',
+    );
   if (target.spec.policy.dataLoss === 'Forbid') {
-    return warning('declaration', 'spec.policy.dataLoss is Forbid: a downgrade that may lose data is refused, and so is every restore of an older backup. To permit them: spec.policy.dataLoss: Allow');
+    return warning(
+      'declaration',
+      'spec.policy.dataLoss is Forbid: a downgrade that may lose data is refused, and so is every restore of an older backup. To permit them: spec.policy.dataLoss: Allow',
+    );
   }
   return ok('declaration', `valid; desired is ${formatHeads(declaredRevisions(target.spec))}`);
 }
 
 function operation({ unfinished, target }: DoctorFacts): Finding {
   if (unfinished === null) return ok('operation', 'none is under way, none was interrupted');
-  return warning('operation', `Operation ${unfinished.id} (${unfinished.plan.kind}) was begun and not ended; it stands at its step ${unfinished.step}. Where nobody is at it: migration-target reconcile ${target.metadata.name}`);
+  return warning(
+    'operation',
+    `Operation ${unfinished.id} (${unfinished.plan.kind}) was begun and not ended; it stands at its step ${unfinished.step}. Where nobody is at it: migration-target reconcile ${target.metadata.name}`,
+  );
 }
 
-const secrets = ({ secrets: looked }: DoctorFacts): Finding => lineOf('secrets', looked, () => ok('secrets', 'every value that is declared elsewhere is there'));
+const secrets = ({ secrets: looked }: DoctorFacts): Finding =>
+  lineOf('secrets', looked, () => ok('secrets', 'every value that is declared elsewhere is there'));
 
 function connection({ state }: DoctorFacts): readonly Finding[] {
   if (state !== null && !state.ok) {
@@ -119,33 +140,66 @@ function rights({ state, unendable }: DoctorFacts): readonly Finding[] {
   const sessions = lineOf('sessions', unendable, (roles) =>
     roles === null || roles === ''
       ? ok('sessions', 'those that are open could be ended for a swap')
-      : fault('sessions', `Role ${role.name} may not end the sessions of ${roles}, which a swap has to. GRANT pg_signal_backend TO "${role.name}", or give spec.database.adminUrlFrom the URL of a superuser.`),
+      : fault(
+          'sessions',
+          `Role ${role.name} may not end the sessions of ${roles}, which a swap has to. GRANT pg_signal_backend TO "${role.name}", or give spec.database.adminUrlFrom the URL of a superuser.`,
+        ),
   );
-  return [...(found.length === 0 ? [ok('rights', `role ${role.name} may read every table, create databases, and rename this one`)] : found), sessions];
+  return [
+    ...(found.length === 0
+      ? [ok('rights', `role ${role.name} may read every table, create databases, and rename this one`)]
+      : found),
+    sessions,
+  ];
 }
 
 function versionTable({ state, target }: DoctorFacts): Finding {
   return lineOf('version table', state, ({ versionTable: table, empty, versionTables }) => {
     const { versionTableSchema, versionTable: name } = target.spec.database;
-    if (table.kind === 'present') return ok('version table', `${versionTableSchema}.${name} says ${formatRevisions(table.revisions)}`);
+    if (table.kind === 'present')
+      return ok('version table', `${versionTableSchema}.${name} says ${formatRevisions(table.revisions)}`);
     if (empty) return ok('version table', 'none yet: the database is empty');
-    const others = versionTables.length === 0 ? '' : ` There is ${versionTables.join(', ')}: correct spec.database.versionTable and versionTableSchema.`;
-    return fault('version table', `There is no ${versionTableSchema}.${name}, yet there are tables, so the revision is unknown.${others} If you know it: alembic stamp REVISION`);
+    const others =
+      versionTables.length === 0
+        ? ''
+        : ` There is ${versionTables.join(', ')}: correct spec.database.versionTable and versionTableSchema.`;
+    return fault(
+      'version table',
+      `There is no ${versionTableSchema}.${name}, yet there are tables, so the revision is unknown.${others} If you know it: alembic stamp REVISION`,
+    );
   });
 }
 
-const tools = ({ tools: looked }: DoctorFacts): Finding => lineOf('tools', looked, (version) => ok('tools', `${version.replace(/^\S+ /, 'pg_dump, pg_restore and psql ')}, as the server`));
+const tools = ({ tools: looked }: DoctorFacts): Finding =>
+  lineOf('tools', looked, (version) =>
+    ok('tools', `${version.replace(/^\S+ /, 'pg_dump, pg_restore and psql ')}, as the server`),
+  );
 
 function lock({ lock: looked }: DoctorFacts): Finding {
-  return lineOf('lock', looked, (state) => (state === 'free' ? ok('lock', 'free') : warning('lock', 'Another operation holds the database now; it would be waited for.')));
+  return lineOf('lock', looked, (state) =>
+    state === 'free'
+      ? ok('lock', 'free')
+      : warning('lock', 'Another operation holds the database now; it would be waited for.'),
+  );
 }
 
 function alembic({ graph, environment, state, target }: DoctorFacts): readonly Finding[] {
   if (graph === null || !graph.ok) return [lineOf('alembic', graph, () => ok('alembic', '')), skipped('env.py')];
   const { revisions, tools: versions } = graph.value;
-  const python = ok('alembic', `Python ${versions.python}, alembic ${versions.alembic}, SQLAlchemy ${versions.sqlalchemy}; ${revisions.length} revisions`);
-  const current = state?.ok === true && state.value.versionTable.kind === 'present' ? state.value.versionTable.revisions : [];
-  return [python, lineOf('env.py', environment, (result) => (result.ok ? ok('env.py', 'reaches this database, and this version table') : environmentFault(result.error))), revisionsLine(graph.value, current, target), ...waysBack(graph.value, current, declaredRevisions(target.spec))];
+  const python = ok(
+    'alembic',
+    `Python ${versions.python}, alembic ${versions.alembic}, SQLAlchemy ${versions.sqlalchemy}; ${revisions.length} revisions`,
+  );
+  const current =
+    state?.ok === true && state.value.versionTable.kind === 'present' ? state.value.versionTable.revisions : [];
+  return [
+    python,
+    lineOf('env.py', environment, (result) =>
+      result.ok ? ok('env.py', 'reaches this database, and this version table') : environmentFault(result.error),
+    ),
+    revisionsLine(graph.value, current, target),
+    ...waysBack(graph.value, current, declaredRevisions(target.spec)),
+  ];
 }
 
 function environmentFault({ kind, message, file, line }: MigrationError): Finding {
@@ -162,8 +216,15 @@ function environmentFault({ kind, message, file, line }: MigrationError): Findin
 function revisionsLine(graph: RevisionGraph, current: readonly string[], target: MigrationTarget): Finding {
   const desired = declaredRevisions(target.spec);
   const missing = [...current, ...desired].filter((id) => !graph.revisions.some((revision) => revision.id === id));
-  if (missing.length === 0) return ok('revisions', `current (${formatHeads(current)}) and desired (${formatHeads(desired)}) are both in the scripts`);
-  return fault('revisions', `The scripts have no ${formatHeads(missing)}. Deploy the scripts that have it, or declare another revision. See: migration-target history ${target.metadata.name}`);
+  if (missing.length === 0)
+    return ok(
+      'revisions',
+      `current (${formatHeads(current)}) and desired (${formatHeads(desired)}) are both in the scripts`,
+    );
+  return fault(
+    'revisions',
+    `The scripts have no ${formatHeads(missing)}. Deploy the scripts that have it, or declare another revision. See: migration-target history ${target.metadata.name}`,
+  );
 }
 
 /** Downgrades on the way that lead nowhere by themselves. */
@@ -172,10 +233,17 @@ function waysBack(graph: RevisionGraph, current: readonly string[], desired: rea
   if (from.kind === 'unknown' || to.kind === 'unknown') return [];
   const down = stepsBetween(graph, from.applied, to.applied).filter(({ direction }) => direction === 'down');
   const byId = new Map(graph.revisions.map((revision) => [revision.id, revision]));
-  const odd = down.map(({ revision }) => byId.get(revision)).filter((revision) => revision !== undefined && revision.downgrade.shape !== 'code');
+  const odd = down
+    .map(({ revision }) => byId.get(revision))
+    .filter((revision) => revision !== undefined && revision.downgrade.shape !== 'code');
   if (down.length === 0) return [ok('downgrades', 'none is needed for what is declared')];
   if (odd.length === 0) return [ok('downgrades', `${down.length} to run, each with a body`)];
-  return [warning('downgrades', `${odd.map((revision) => describeBody(revision as Revision)).join('; ')}. Where a downgrade fails or does nothing, a backup at the desired revision is restored.`)];
+  return [
+    warning(
+      'downgrades',
+      `${odd.map((revision) => describeBody(revision as Revision)).join('; ')}. Where a downgrade fails or does nothing, a backup at the desired revision is restored.`,
+    ),
+  ];
 }
 
 function describeBody({ id, file, downgrade }: Revision): string {
@@ -188,11 +256,18 @@ function storage({ catalogue, writable, state }: DoctorFacts): readonly Finding[
   return [
     lineOf('backup folder', writable, () => ok('backup folder', 'is there, and can be written to')),
     lineOf('free space', catalogue, ({ freeBytes }) => {
-      if (freeBytes === null) return warning('free space', 'The free space of the backup folder can not be known. See for yourself: df -h');
+      if (freeBytes === null)
+        return warning('free space', 'The free space of the backup folder can not be known. See for yourself: df -h');
       if (size !== null && freeBytes < size) {
-        return fault('free space', `The backup folder's disk has ${megabytes(freeBytes)} free, and the database is ${megabytes(size)}. Make room, or declare another folder: spec.backup.storage.directory.path`);
+        return fault(
+          'free space',
+          `The backup folder's disk has ${megabytes(freeBytes)} free, and the database is ${megabytes(size)}. Make room, or declare another folder: spec.backup.storage.directory.path`,
+        );
       }
-      return ok('free space', `${megabytes(freeBytes)} for backups${size === null ? '' : `, and the database is ${megabytes(size)}`}; that of the server's own disk can't be read by SQL`);
+      return ok(
+        'free space',
+        `${megabytes(freeBytes)} for backups${size === null ? '' : `, and the database is ${megabytes(size)}`}; that of the server's own disk can't be read by SQL`,
+      );
     }),
   ];
 }
@@ -203,13 +278,31 @@ function backups({ catalogue, trial, target }: DoctorFacts): readonly Finding[] 
   const { name } = target.metadata;
   const [newest] = all;
   const faults = broken.map(({ id, problem }) => warning('backups', `${id} is broken: ${problem}`));
-  if (newest === undefined) return [...faults, warning('backups', `None yet, so nothing could be restored; one is taken before every change. To take one now: migration-target backup ${name}`)];
+  if (newest === undefined)
+    return [
+      ...faults,
+      warning(
+        'backups',
+        `None yet, so nothing could be restored; one is taken before every change. To take one now: migration-target backup ${name}`,
+      ),
+    ];
   const last =
     newest.verifiedAt === null
-      ? warning('backups', `${newest.id}, at ${formatRevisions(newest.revisions)}, was never restored. To try it: migration-target backups verify ${newest.id}`)
+      ? warning(
+          'backups',
+          `${newest.id}, at ${formatRevisions(newest.revisions)}, was never restored. To try it: migration-target backups verify ${newest.id}`,
+        )
       : ok('backups', `${all.length}, the newest ${newest.id} at ${formatRevisions(newest.revisions)}, verified`);
-  const tried = lineOf('restorable', trial, (manifest) => ok('restorable', manifest === null ? 'nothing to try yet' : `the schema of ${manifest.id} was restored into a scratch database, by the role that a restore would use`));
+  const tried = lineOf('restorable', trial, (manifest) =>
+    ok(
+      'restorable',
+      manifest === null
+        ? 'nothing to try yet'
+        : `the schema of ${manifest.id} was restored into a scratch database, by the role that a restore would use`,
+    ),
+  );
   return [...faults, last, tried];
 }
 
-const megabytes = (bytes: number): string => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(1)} MB`);
+const megabytes = (bytes: number): string =>
+  bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;

@@ -31,8 +31,25 @@ export async function examine(target: MigrationTarget, ports: Ports, signal: Abo
     const session = starting === null ? null : await look(() => starting);
     const graph = await following(session, (alembic) => alembic.graph());
     const { lock, environment } = await tryEnvironment(opened, state, graph?.ok === true ? session : null);
-    const trial = await tryRestore(target, ports, signal, { catalogue, store, isReady: state?.ok === true && tools?.ok === true && lock?.ok === true && lock.value === 'free' });
-    return { target, unfinished: journalOf(statusOf(target)), secrets, state, unendable, tools, lock, graph, environment, catalogue, writable, trial };
+    const trial = await tryRestore(target, ports, signal, {
+      catalogue,
+      store,
+      isReady: state?.ok === true && tools?.ok === true && lock?.ok === true && lock.value === 'free',
+    });
+    return {
+      target,
+      unfinished: journalOf(statusOf(target)),
+      secrets,
+      state,
+      unendable,
+      tools,
+      lock,
+      graph,
+      environment,
+      catalogue,
+      writable,
+      trial,
+    };
   } finally {
     const session = await starting?.catch(() => null);
     await session?.[Symbol.asyncDispose]();
@@ -50,10 +67,18 @@ async function look<T>(work: () => Promise<T>): Promise<Looked<T>> {
 
 /** Looks only where the look before came to something. */
 const following = async <A, T>(before: Looked<A>, work: (value: A) => Promise<T>): Promise<Looked<T>> =>
-  before?.ok === true ? look(() => work(before.value)) : before === null ? null : { ok: false, failure: before.failure };
+  before?.ok === true
+    ? look(() => work(before.value))
+    : before === null
+      ? null
+      : { ok: false, failure: before.failure };
 
 async function resolveAll({ spec, metadata }: MigrationTarget, { home }: Ports): Promise<null> {
-  const sources = [spec.database.urlFrom, spec.database.adminUrlFrom, ...spec.alembic.env.map(({ valueFrom }) => valueFrom)];
+  const sources = [
+    spec.database.urlFrom,
+    spec.database.adminUrlFrom,
+    ...spec.alembic.env.map(({ valueFrom }) => valueFrom),
+  ];
   for (const source of sources) if (source !== undefined) await home.resolve(source, metadata.namespace);
   return null;
 }
@@ -76,7 +101,11 @@ const unendableSessions = `
     AND (r.rolsuper OR NOT (pg_has_role(a.usesysid, 'MEMBER') OR pg_has_role('pg_signal_backend', 'MEMBER')))`;
 
 /** Asked as the application's role, so known only where that one swaps, or where the other may end anything. */
-async function findUnendable(database: LiveDatabase, { spec }: MigrationTarget, state: Looked<DatabaseState>): Promise<string | null> {
+async function findUnendable(
+  database: LiveDatabase,
+  { spec }: MigrationTarget,
+  state: Looked<DatabaseState>,
+): Promise<string | null> {
   const isSuperuser = state?.ok === true && state.value.role.superuser;
   return isSuperuser || spec.database.adminUrlFrom !== undefined ? null : database.query(unendableSessions);
 }
@@ -92,7 +121,10 @@ async function tryEnvironment(
   if (taken?.ok !== true || taken.value === null) return { lock, environment: null };
   await using held = taken.value;
   if (state?.ok !== true || session?.ok !== true) return { lock, environment: null };
-  return { lock, environment: await look(() => session.value.probe({ database: state.value.identity, lock: held.token })) };
+  return {
+    lock,
+    environment: await look(() => session.value.probe({ database: state.value.identity, lock: held.token })),
+  };
 }
 
 /** The newest archive's schema, into a scratch database, as the roles of a real restore. */
@@ -100,15 +132,27 @@ async function tryRestore(
   target: MigrationTarget,
   ports: Ports,
   signal: AbortSignal,
-  { catalogue, store, isReady }: { readonly catalogue: Looked<Catalogue>; readonly store: Looked<BackupStore>; readonly isReady: boolean },
+  {
+    catalogue,
+    store,
+    isReady,
+  }: { readonly catalogue: Looked<Catalogue>; readonly store: Looked<BackupStore>; readonly isReady: boolean },
 ): Promise<Looked<BackupManifest | null>> {
   if (!isReady || catalogue?.ok !== true || store?.ok !== true || statusOf(target).operation !== null) return null;
   const [newest] = catalogue.value.backups;
   if (newest === undefined) return { ok: true, value: null };
   return look(async () => {
     const checked = await store.value.check(newest.id);
-    if (!checked.ok) throw stalled('BackupInvalid', `Backup ${newest.id} can't be restored: ${checked.problem}. Take another: migration-target backup ${target.metadata.name}`);
-    const dump = { path: store.value.dumpPath(newest), format: newest.format, schemaOnly: newest.format === 'directory' };
+    if (!checked.ok)
+      throw stalled(
+        'BackupInvalid',
+        `Backup ${newest.id} can't be restored: ${checked.problem}. Take another: migration-target backup ${target.metadata.name}`,
+      );
+    const dump = {
+      path: store.value.dumpPath(newest),
+      format: newest.format,
+      schemaOnly: newest.format === 'directory',
+    };
     return workInScratch(target, ports, signal, async ({ scope, scratch }) => {
       await scope.database.restoreInto(scratch, dump, () => {});
       return newest;

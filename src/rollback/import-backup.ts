@@ -21,7 +21,12 @@ export interface PlainDump {
  * counts and schema, and that it can be restored. What a database has beside its content is taken from the live one.
  * Throws BackupInvalid, RestoreFailed, and what opening the database throws; then nothing is left of it.
  */
-export async function importBackup(target: MigrationTarget, ports: Ports, dump: PlainDump, signal: AbortSignal): Promise<BackupManifest> {
+export async function importBackup(
+  target: MigrationTarget,
+  ports: Ports,
+  dump: PlainDump,
+  signal: AbortSignal,
+): Promise<BackupManifest> {
   const key = keyOf(target);
   return workInScratch(target, ports, signal, async ({ scope, operation, scratch, state }) => {
     const { store, database } = scope;

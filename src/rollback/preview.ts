@@ -47,11 +47,22 @@ export async function preview(target: MigrationTarget, ports: Ports, options: Pr
     const unfinished = journalOf(statusOf(target));
     const restored = options.restore ?? (await pendingRestore(target, store, state));
     const typed = options.revision;
-    const desired = typed === undefined ? declaredRevisions(target.spec) : resolve(target, await (await alembic()).graph(), state, typed);
+    const desired =
+      typed === undefined
+        ? declaredRevisions(target.spec)
+        : resolve(target, await (await alembic()).graph(), state, typed);
     const input = { ...inputOf(target, state, backups), desired };
     if (restored !== null) {
       const because = options.restore === undefined ? 'spec.restoreFrom declares it' : 'it was asked for';
-      return { plan: decideRestore(input, { backup: restored, because }), desired, state, graph: null, backups, sql: null, unfinished };
+      return {
+        plan: decideRestore(input, { backup: restored, because }),
+        desired,
+        state,
+        graph: null,
+        backups,
+        sql: null,
+        unfinished,
+      };
     }
     const session = await alembic();
     const graph = await session.graph();
@@ -62,7 +73,12 @@ export async function preview(target: MigrationTarget, ports: Ports, options: Pr
   });
 }
 
-function resolve({ metadata }: MigrationTarget, graph: RevisionGraph, state: DatabaseState, typed: string): readonly string[] {
+function resolve(
+  { metadata }: MigrationTarget,
+  graph: RevisionGraph,
+  state: DatabaseState,
+  typed: string,
+): readonly string[] {
   const current = state.versionTable.kind === 'present' ? state.versionTable.revisions : [];
   const resolved = resolveRevision(graph, typed, current);
   if (resolved.kind === 'resolved') return resolved.revisions;
@@ -91,7 +107,12 @@ interface Observed {
 }
 
 /** Python takes longest to start, so it starts first; whatever happens it is ended. */
-async function observeTarget<T>(target: MigrationTarget, ports: Ports, signal: AbortSignal, use: (observed: Observed) => Promise<T>): Promise<T> {
+async function observeTarget<T>(
+  target: MigrationTarget,
+  ports: Ports,
+  signal: AbortSignal,
+  use: (observed: Observed) => Promise<T>,
+): Promise<T> {
   const unsupported = unsupportedFields(target.spec);
   if (unsupported.length > 0) throw stalled('NotSupported', `This version does not act on ${unsupported.join('; ')}.`);
   const key = keyOf(target);
@@ -109,7 +130,11 @@ async function observeTarget<T>(target: MigrationTarget, ports: Ports, signal: A
   }
 }
 
-async function pendingRestore({ spec }: MigrationTarget, store: BackupStore, { identity }: DatabaseState): Promise<string | null> {
+async function pendingRestore(
+  { spec }: MigrationTarget,
+  store: BackupStore,
+  { identity }: DatabaseState,
+): Promise<string | null> {
   if (spec.restoreFrom === undefined) return null;
   const record = await store.restoreRecord(spec.restoreFrom.backup, identity);
   return record === 'done' ? null : spec.restoreFrom.backup;

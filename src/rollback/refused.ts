@@ -6,13 +6,26 @@ import { emptyStatus, type TargetStatus } from '../api/target.ts';
 /** What was known of the database, and the journal, stay as they are. */
 export function refusedStatus(
   before: TargetStatus | null,
-  refusal: { readonly generation: number; readonly applicationDeclared: boolean; readonly reason: Reason; readonly message: string; readonly now: Date },
+  refusal: {
+    readonly generation: number;
+    readonly applicationDeclared: boolean;
+    readonly reason: Reason;
+    readonly message: string;
+    readonly now: Date;
+  },
 ): TargetStatus {
   const status = before ?? emptyStatus;
   const { generation, applicationDeclared, reason, message, now } = refusal;
   const conditions = summarize(
     { kind: 'stalled', reason, message },
-    { generation, applicationDeclared, lastBackup: status.lastBackup, backupProblem: null, previous: status.conditions, now },
+    {
+      generation,
+      applicationDeclared,
+      lastBackup: status.lastBackup,
+      backupProblem: null,
+      previous: status.conditions,
+      now,
+    },
   );
   return { ...status, observedGeneration: generation, conditions: [...conditions] };
 }

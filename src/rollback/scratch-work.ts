@@ -23,11 +23,19 @@ export interface ScratchWork {
  * Throws DatabaseLocked (retry) where another operation is under way, RecoveryFailed where one was begun and not ended:
  * its journal is never written over.
  */
-export async function workInScratch<T>(target: MigrationTarget, ports: Ports, signal: AbortSignal, use: (work: ScratchWork) => Promise<T>): Promise<T> {
+export async function workInScratch<T>(
+  target: MigrationTarget,
+  ports: Ports,
+  signal: AbortSignal,
+  use: (work: ScratchWork) => Promise<T>,
+): Promise<T> {
   const key = keyOf(target);
   const before = statusOf(target);
   if (before.operation !== null) {
-    throw stalled('RecoveryFailed', `Operation ${before.operation.id} was begun and not ended; it has to be finished first: migration-target reconcile ${key.name}`);
+    throw stalled(
+      'RecoveryFailed',
+      `Operation ${before.operation.id} was begun and not ended; it has to be finished first: migration-target reconcile ${key.name}`,
+    );
   }
   const id = newOperationId();
   const database = await openDatabase({ key, target, ports }, id);
@@ -36,9 +44,22 @@ export async function workInScratch<T>(target: MigrationTarget, ports: Ports, si
     const state = await database.read();
     const store = await ports.backups.open(target.spec.backup.storage, key);
     const lock = await database.lock();
-    if (lock === null) throw retry('DatabaseLocked', `Another operation holds database ${state.identity.name}. See: migration-target status ${key.name}`);
+    if (lock === null)
+      throw retry(
+        'DatabaseLocked',
+        `Another operation holds database ${state.identity.name}. See: migration-target status ${key.name}`,
+      );
     const save = journalTo(target, before, ports);
-    const visit = { key, target, status: before, journal: null, asked: { kind: 'backup', reason: 'Requested' }, ports, signal, save } as const;
+    const visit = {
+      key,
+      target,
+      status: before,
+      journal: null,
+      asked: { kind: 'backup', reason: 'Requested' },
+      ports,
+      signal,
+      save,
+    } as const;
     opened = createScope(visit, { id, database, lock, store });
     const scope = opened;
     const operation = await scope.begin(idleOperation(id, target, state, ports.clock.now()));
@@ -55,10 +76,12 @@ export async function workInScratch<T>(target: MigrationTarget, ports: Ports, si
   }
 }
 
-const journalTo = (target: MigrationTarget, before: TargetStatus, { home, clock }: Ports) => async (operation: Operation): Promise<Operation> => {
-  await home.saveStatus(keyOf(target), workingStatus(target, before, operation, clock.now()));
-  return operation;
-};
+const journalTo =
+  (target: MigrationTarget, before: TargetStatus, { home, clock }: Ports) =>
+  async (operation: Operation): Promise<Operation> => {
+    await home.saveStatus(keyOf(target), workingStatus(target, before, operation, clock.now()));
+    return operation;
+  };
 
 /** Everything is as before: the status too, but for what the catalogue says of the newest backup. */
 async function forget(target: MigrationTarget, before: TargetStatus, { home }: Ports): Promise<void> {

@@ -21,18 +21,25 @@ export function addApply(program: Command, invoke: Invoke): void {
     .option('-f, --file <FILE>', 'the declaration; - is the standard input')
     .option('--revision <REVISION>', revisionHelp)
     .option('-y, --yes', yesHelp)
-    .action((name: string | undefined, options: Options, command: Command) => invoke(command, name ?? null, (context) => apply(context, name, options)));
+    .action((name: string | undefined, options: Options, command: Command) =>
+      invoke(command, name ?? null, (context) => apply(context, name, options)),
+    );
 }
 
 async function apply(context: Context, name: string | undefined, options: Options): Promise<ExitCode> {
   const { Problem } = await import('../problem.ts');
   if (options.file === undefined && name === undefined && options.revision === undefined) {
-    throw new Problem('apply what?', `Say which declaration: ${context.command('apply -f FILE')}; or, of a target that is declared: ${context.command('apply NAME --revision REVISION')}`);
+    throw new Problem(
+      'apply what?',
+      `Say which declaration: ${context.command('apply -f FILE')}; or, of a target that is declared: ${context.command('apply NAME --revision REVISION')}`,
+    );
   }
   const home = await context.home();
   const { readDeclared } = await import('../declared.ts');
   const declared = await readDeclared(context, name, options.file);
-  const retyped = context.command(`apply ${options.file === undefined ? declared.target.metadata.name : `-f ${options.file}`}${options.revision === undefined ? '' : ` --revision ${options.revision}`} --yes`);
+  const retyped = context.command(
+    `apply ${options.file === undefined ? declared.target.metadata.name : `-f ${options.file}`}${options.revision === undefined ? '' : ` --revision ${options.revision}`} --yes`,
+  );
   const yes = options.yes === true;
   const revision = options.revision === undefined ? {} : { revision: options.revision };
   if (home.kind === 'kubernetes') {

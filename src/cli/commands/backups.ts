@@ -8,23 +8,35 @@ export function addBackups(program: Command, invoke: Invoke): void {
   const backups = program
     .command('backups')
     .summary('the catalogue of backups; verify one')
-    .description('Lists the backups of a target, newest first: of which revision, how big, verified or not, kept until when, and why each was taken. Broken ones are listed with what is wrong.')
+    .description(
+      'Lists the backups of a target, newest first: of which revision, how big, verified or not, kept until when, and why each was taken. Broken ones are listed with what is wrong.',
+    )
     .argument('[NAME]', nameHelp)
-    .action((name: string | undefined, _options: unknown, command: Command) => invoke(command, name ?? null, (context) => list(context, name)));
+    .action((name: string | undefined, _options: unknown, command: Command) =>
+      invoke(command, name ?? null, (context) => list(context, name)),
+    );
   backups
     .command('list')
     .description('The same as backups NAME.')
     .argument('[NAME]', nameHelp)
-    .action((name: string | undefined, _options: unknown, command: Command) => invoke(command, name ?? null, (context) => list(context, name)));
+    .action((name: string | undefined, _options: unknown, command: Command) =>
+      invoke(command, name ?? null, (context) => list(context, name)),
+    );
   backups
     .command('verify')
-    .description('Reads every file of a backup again, restores it into a scratch database, and compares revision, row counts and schema with what was dumped. Ends with 1 where they differ.')
+    .description(
+      'Reads every file of a backup again, restores it into a scratch database, and compares revision, row counts and schema with what was dumped. Ends with 1 where they differ.',
+    )
     .argument('<ID>', 'the id of the backup')
     .action((id: string, _options: unknown, command: Command) => invoke(command, id, (context) => verify(context, id)));
 }
 
 async function list(context: Context, name: string | undefined): Promise<ExitCode> {
-  const [{ renderBackups }, { answer }, { keyOf }] = await Promise.all([import('../render-backups.ts'), import('../output.ts'), import('../../api/target.ts')]);
+  const [{ renderBackups }, { answer }, { keyOf }] = await Promise.all([
+    import('../render-backups.ts'),
+    import('../output.ts'),
+    import('../../api/target.ts'),
+  ]);
   const target = await context.target(name);
   const { backups: stores } = await context.ports();
   const store = await stores.open(target.spec.backup.storage, keyOf(target));
@@ -36,7 +48,12 @@ async function list(context: Context, name: string | undefined): Promise<ExitCod
     text: ({ wide, screen }) =>
       backups.length + broken.length === 0
         ? `No backup of ${called} yet. To take one: ${context.command(`backup ${called}`)}`
-        : renderBackups(backups, broken, { screen, wide, now: new Date(), say: (message) => context.say(message, called) }),
+        : renderBackups(backups, broken, {
+            screen,
+            wide,
+            now: new Date(),
+            say: (message) => context.say(message, called),
+          }),
   });
   return exitCodes.done;
 }

@@ -12,17 +12,20 @@ export function addDoctor(program: Command, invoke: Invoke): void {
       'Looks, one line each, at what a rollback would need: declaration, secrets, connection, rights, version table, tools, lock, alembic, env.py, backup folder, free space, backups; and restores the schema of the newest backup into a scratch database. Each fault says how to mend it. Ends with 1 if a rollback would fail.',
     )
     .argument('[NAME]', nameHelp)
-    .action((name: string | undefined, _options: unknown, command: Command) => invoke(command, name ?? null, (context) => doctor(context, name)));
+    .action((name: string | undefined, _options: unknown, command: Command) =>
+      invoke(command, name ?? null, (context) => doctor(context, name)),
+    );
 }
 
 async function doctor(context: Context, name: string | undefined): Promise<ExitCode> {
-  const [{ examine }, { diagnose, hasFault }, { renderFindings }, { answer }, { listenForInterrupts, stopsSafely }] = await Promise.all([
-    import('../../rollback/doctor.ts'),
-    import('../../rollback/diagnosis.ts'),
-    import('../render-findings.ts'),
-    import('../output.ts'),
-    import('../interrupts.ts'),
-  ]);
+  const [{ examine }, { diagnose, hasFault }, { renderFindings }, { answer }, { listenForInterrupts, stopsSafely }] =
+    await Promise.all([
+      import('../../rollback/doctor.ts'),
+      import('../../rollback/diagnosis.ts'),
+      import('../render-findings.ts'),
+      import('../output.ts'),
+      import('../interrupts.ts'),
+    ]);
   const target = await context.target(name);
   const called = target.metadata.name;
   using interrupts = listenForInterrupts((text) => context.output.notes.write(`${text}\n`), stopsSafely);

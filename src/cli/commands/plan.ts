@@ -23,29 +23,37 @@ export function addPlan(program: Command, invoke: Invoke): void {
     .option('--revision <REVISION>', revisionHelp)
     .option('--sql', 'also show the SQL of the migrations, where alembic can give it offline')
     .option('--exit-code', 'end with 2 where the plan would change something')
-    .action((name: string | undefined, options: Options, command: Command) => invoke(command, name ?? null, (context) => plan(context, name, options)));
+    .action((name: string | undefined, options: Options, command: Command) =>
+      invoke(command, name ?? null, (context) => plan(context, name, options)),
+    );
 }
 
 async function plan(context: Context, name: string | undefined, options: Options): Promise<ExitCode> {
-  const [{ readDeclared }, { preview }, { planObject, renderPlan }, { answer }, { listenForInterrupts }] = await Promise.all([
-    import('../declared.ts'),
-    import('../../rollback/preview.ts'),
-    import('../render-plan.ts'),
-    import('../output.ts'),
-    import('../interrupts.ts'),
-  ]);
+  const [{ readDeclared }, { preview }, { planObject, renderPlan }, { answer }, { listenForInterrupts }] =
+    await Promise.all([
+      import('../declared.ts'),
+      import('../../rollback/preview.ts'),
+      import('../render-plan.ts'),
+      import('../output.ts'),
+      import('../interrupts.ts'),
+    ]);
   using interrupts = listenForInterrupts((text) => context.output.notes.write(`${text}\n`), {
     first: 'Stopping; a plan touches nothing.',
     second: 'Ended at once.',
   });
   const { target } = await readDeclared(context, name, options.file);
   const revision = options.revision === undefined ? {} : { revision: options.revision };
-  const seen = await preview(target, await context.ports(), { sql: options.sql === true, ...revision, signal: interrupts.signal });
+  const seen = await preview(target, await context.ports(), {
+    sql: options.sql === true,
+    ...revision,
+    signal: interrupts.signal,
+  });
   const called = target.metadata.name;
   await answer(context.output, {
     object: planObject(called, seen),
     names: [`plan/${called}`],
-    text: ({ screen }) => renderPlan(called, seen, { screen, now: new Date(), say: (message) => context.say(message, called) }),
+    text: ({ screen }) =>
+      renderPlan(called, seen, { screen, now: new Date(), say: (message) => context.say(message, called) }),
   });
   if (seen.plan.kind === 'refuse') return exitCodes.stalled;
   return options.exitCode === true && seen.plan.kind !== 'nothing' ? exitCodes.changes : exitCodes.done;

@@ -8,10 +8,14 @@ export function addReconcile(program: Command, invoke: Invoke): void {
   program
     .command('reconcile')
     .summary('try once more what is declared, e.g. after mending a cause')
-    .description('Directory home: shows the plan, asks, and carries out what is declared, though it stalled before; an operation that was interrupted is gone on with. Kubernetes: asks the controller to, and follows it.')
+    .description(
+      'Directory home: shows the plan, asks, and carries out what is declared, though it stalled before; an operation that was interrupted is gone on with. Kubernetes: asks the controller to, and follows it.',
+    )
     .argument('[NAME]', nameHelp)
     .option('-y, --yes', yesHelp)
-    .action((name: string | undefined, options: { readonly yes?: boolean }, command: Command) => invoke(command, name ?? null, (context) => reconcile(context, name, options.yes === true)));
+    .action((name: string | undefined, options: { readonly yes?: boolean }, command: Command) =>
+      invoke(command, name ?? null, (context) => reconcile(context, name, options.yes === true)),
+    );
 }
 
 async function reconcile(context: Context, name: string | undefined, yes: boolean): Promise<ExitCode> {

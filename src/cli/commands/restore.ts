@@ -14,7 +14,9 @@ export function addRestore(program: Command, invoke: Invoke): void {
     .argument('<NAME>', 'the target')
     .argument('<BACKUP>', 'the id of a backup (backups NAME lists them), or the path of a plain .sql file')
     .option('-y, --yes', yesHelp)
-    .action((name: string, backup: string, options: { readonly yes?: boolean }, command: Command) => invoke(command, name, (context) => restore(context, name, backup, options.yes === true)));
+    .action((name: string, backup: string, options: { readonly yes?: boolean }, command: Command) =>
+      invoke(command, name, (context) => restore(context, name, backup, options.yes === true)),
+    );
 }
 
 async function restore(context: Context, name: string, backup: string, yes: boolean): Promise<ExitCode> {

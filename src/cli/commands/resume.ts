@@ -9,6 +9,8 @@ export function addResume(program: Command, invoke: Invoke): void {
     .description('Takes spec.suspend back. A running controller goes on at once; without one: reconcile.')
     .argument('[NAME]', nameHelp)
     .action((name: string | undefined, _options: unknown, command: Command) =>
-      invoke(command, name ?? null, async (context) => (await import('../set-suspended.ts')).setSuspended(context, name, false)),
+      invoke(command, name ?? null, async (context) =>
+        (await import('../set-suspended.ts')).setSuspended(context, name, false),
+      ),
     );
 }

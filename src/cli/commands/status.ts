@@ -7,9 +7,13 @@ export function addStatus(program: Command, invoke: Invoke): void {
   program
     .command('status')
     .summary('where databases are, and where they should be')
-    .description('Without NAME: one line a target. With NAME: all there is to know of one. Reads what was last written down; asks no database.')
+    .description(
+      'Without NAME: one line a target. With NAME: all there is to know of one. Reads what was last written down; asks no database.',
+    )
     .argument('[NAME]', 'the target; left out: all of them')
-    .action((name: string | undefined, _options: unknown, command: Command) => invoke(command, name ?? null, (context) => status(context, name)));
+    .action((name: string | undefined, _options: unknown, command: Command) =>
+      invoke(command, name ?? null, (context) => status(context, name)),
+    );
 }
 
 async function status(context: Context, name: string | undefined): Promise<ExitCode> {
@@ -32,8 +36,16 @@ async function status(context: Context, name: string | undefined): Promise<ExitC
     object: name === undefined || only === undefined ? listObject(declarations) : declarationObject(only),
     names: declarations.map((declaration) => `migrationtarget/${keyOfDeclaration(declaration).name}`),
     text: ({ wide, screen }) => {
-      if (only === undefined) return `Nothing is declared here. To declare a target: ${context.command('apply -f FILE')}`;
-      return isList ? renderStatuses(declarations, { screen, wide, now }) : renderStatus(only, { screen, now, say: (message) => say(message, keyOfDeclaration(only).name), command: context.command });
+      if (only === undefined)
+        return `Nothing is declared here. To declare a target: ${context.command('apply -f FILE')}`;
+      return isList
+        ? renderStatuses(declarations, { screen, wide, now })
+        : renderStatus(only, {
+            screen,
+            now,
+            say: (message) => say(message, keyOfDeclaration(only).name),
+            command: context.command,
+          });
     },
   });
   return exitCodes.done;

@@ -9,6 +9,8 @@ export function addSuspend(program: Command, invoke: Invoke): void {
     .description('Sets spec.suspend: nothing is begun any more. A change that is under way is finished.')
     .argument('[NAME]', nameHelp)
     .action((name: string | undefined, _options: unknown, command: Command) =>
-      invoke(command, name ?? null, async (context) => (await import('../set-suspended.ts')).setSuspended(context, name, true)),
+      invoke(command, name ?? null, async (context) =>
+        (await import('../set-suspended.ts')).setSuspended(context, name, true),
+      ),
     );
 }

@@ -14,16 +14,29 @@ export function addWait(program: Command, invoke: Invoke): void {
   program
     .command('wait')
     .summary('block until a target is ready')
-    .description('Ends with 0 once the condition holds for what is declared now; with 3 or 4 as soon as it waits for an approval or a human, with 5 when the time is over.')
+    .description(
+      'Ends with 0 once the condition holds for what is declared now; with 3 or 4 as soon as it waits for an approval or a human, with 5 when the time is over.',
+    )
     .argument('[NAME]', nameHelp)
     .option('--for <CONDITION>', 'a condition, or CONDITION=STATUS', 'Ready')
     .option('--timeout <DURATION>', 'how long, e.g. 90s or 5m', '5m')
     .option('--revision <REVISION>', 'also until the database is at this revision')
-    .action((name: string | undefined, options: Options, command: Command) => invoke(command, name ?? null, (context) => wait(context, name, options)));
+    .action((name: string | undefined, options: Options, command: Command) =>
+      invoke(command, name ?? null, (context) => wait(context, name, options)),
+    );
 }
 
 async function wait(context: Context, name: string | undefined, options: Options): Promise<ExitCode> {
-  const [{ conditionTypes }, { seconds }, { statusOf }, { conditionNow, follow, hasCondition }, { listenForInterrupts }, { answer }, { Problem }, { revisionsText }] = await Promise.all([
+  const [
+    { conditionTypes },
+    { seconds },
+    { statusOf },
+    { conditionNow, follow, hasCondition },
+    { listenForInterrupts },
+    { answer },
+    { Problem },
+    { revisionsText },
+  ] = await Promise.all([
     import('../../api/status.ts'),
     import('../../api/target.ts'),
     import('../../rollback/status.ts'),
@@ -34,10 +47,15 @@ async function wait(context: Context, name: string | undefined, options: Options
     import('../../api/conditions.ts'),
   ]);
   const [type = '', wanted = 'True'] = options.for.split('=');
-  if (!conditionTypes.some((known) => known === type)) throw new Problem(`No condition ${type}`, `There are ${conditionTypes.join(', ')}.`);
-  if (wanted !== 'True' && wanted !== 'False' && wanted !== 'Unknown') throw new Problem(`No status ${wanted}`, 'A condition is True, False or Unknown.');
+  if (!conditionTypes.some((known) => known === type))
+    throw new Problem(`No condition ${type}`, `There are ${conditionTypes.join(', ')}.`);
+  if (wanted !== 'True' && wanted !== 'False' && wanted !== 'Unknown')
+    throw new Problem(`No status ${wanted}`, 'A condition is True, False or Unknown.');
   const key = await context.resolveKey(name);
-  using interrupts = listenForInterrupts((text) => context.output.notes.write(`${text}\n`), { first: 'No longer waiting.', second: 'Ended at once.' });
+  using interrupts = listenForInterrupts((text) => context.output.notes.write(`${text}\n`), {
+    first: 'No longer waiting.',
+    second: 'Ended at once.',
+  });
   const timeoutMs = seconds(options.timeout) * 1000;
   const endsEarly = type === 'Ready' && wanted === 'True';
 
@@ -46,7 +64,8 @@ async function wait(context: Context, name: string | undefined, options: Options
     key,
     (target) => {
       const status = statusOf(target);
-      const isAt = options.revision === undefined || revisionsText(status.currentRevisions).split(',').includes(options.revision);
+      const isAt =
+        options.revision === undefined || revisionsText(status.currentRevisions).split(',').includes(options.revision);
       if (hasCondition(target, type, wanted) && isAt) return { target, exitCode: exitCodes.done };
       if (endsEarly && hasCondition(target, 'Stalled')) return { target, exitCode: exitCodes.stalled };
       if (endsEarly && hasCondition(target, 'ApprovalRequired')) return { target, exitCode: exitCodes.approvalNeeded };
@@ -54,13 +73,23 @@ async function wait(context: Context, name: string | undefined, options: Options
     },
     { timeoutMs, signal: interrupts.signal },
   );
-  if (followed.kind === 'interrupted') throw new Problem(`Interrupted ${key.name}`, 'Nothing was done here, and nothing was stopped.', exitCodes.interrupted);
+  if (followed.kind === 'interrupted')
+    throw new Problem(
+      `Interrupted ${key.name}`,
+      'Nothing was done here, and nothing was stopped.',
+      exitCodes.interrupted,
+    );
   if (followed.kind === 'timedOut') {
-    throw new Problem(`TimedOut ${key.name}`, `${options.for}${options.revision === undefined ? '' : ` at ${options.revision}`} did not come within ${options.timeout}. See: ${context.command(`status ${key.name}`)}`, exitCodes.timedOut);
+    throw new Problem(
+      `TimedOut ${key.name}`,
+      `${options.for}${options.revision === undefined ? '' : ` at ${options.revision}`} did not come within ${options.timeout}. See: ${context.command(`status ${key.name}`)}`,
+      exitCodes.timedOut,
+    );
   }
   const { target, exitCode } = followed.value;
   const ready = conditionNow(target, 'Ready');
-  if (exitCode !== exitCodes.done) throw new Problem(`${ready?.reason ?? 'Stalled'} ${key.name}`, ready?.message ?? '', exitCode);
+  if (exitCode !== exitCodes.done)
+    throw new Problem(`${ready?.reason ?? 'Stalled'} ${key.name}`, ready?.message ?? '', exitCode);
   await answer(context.output, {
     object: target,
     names: [`migrationtarget/${key.name}`],

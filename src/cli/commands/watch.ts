@@ -10,9 +10,13 @@ export function addWatch(program: Command, invoke: Invoke): void {
   program
     .command('watch')
     .summary('status, written anew whenever it changes')
-    .description('On a terminal the screen is written over; elsewhere each change is written below the one before. Ends with Ctrl-C.')
+    .description(
+      'On a terminal the screen is written over; elsewhere each change is written below the one before. Ends with Ctrl-C.',
+    )
     .argument('[NAME]', 'the target; left out: all of them')
-    .action((name: string | undefined, _options: unknown, command: Command) => invoke(command, name ?? null, (context) => watch(context, name)));
+    .action((name: string | undefined, _options: unknown, command: Command) =>
+      invoke(command, name ?? null, (context) => watch(context, name)),
+    );
 }
 
 async function watch(context: Context, name: string | undefined): Promise<ExitCode> {
@@ -45,7 +49,12 @@ async function watch(context: Context, name: string | undefined): Promise<ExitCo
         format === 'json'
           ? `${JSON.stringify(listObject(declarations))}\n`
           : wanted !== null && only !== undefined
-            ? renderStatus(only, { screen: data, now, say: (message) => context.say(message, wanted.name), command: context.command })
+            ? renderStatus(only, {
+                screen: data,
+                now,
+                say: (message) => context.say(message, wanted.name),
+                command: context.command,
+              })
             : `${renderStatuses(declarations, { screen: data, wide: format === 'wide', now })}\n`;
       // One write: up to where the last one began, and everything below away.
       data.write(data.isTerminal && lines > 0 ? `\u001b[${lines}A\r\u001b[J${text}` : text);
@@ -58,6 +67,9 @@ async function watch(context: Context, name: string | undefined): Promise<ExitCo
 
 /** Lines on the screen, those counted twice that are too long for it. */
 function rows(text: string, columns: number): number {
-  const visible = text.replaceAll(/\u001b\[[0-9;]*m/g, '').split('\n').slice(0, -1);
+  const visible = text
+    .replaceAll(/\u001b\[[0-9;]*m/g, '')
+    .split('\n')
+    .slice(0, -1);
   return visible.reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / columns)), 0);
 }
