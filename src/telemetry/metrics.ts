@@ -9,8 +9,10 @@ import { escapeLabel, families, type TargetRecord } from './target-series.ts';
 export interface Metrics {
   /** What a target's status says now; to be called after each reconcile. `target`: null where it can't be read. */
   observeStatus(key: TargetKey, target: MigrationTarget | null, status: TargetStatus): void;
-  /** What an operation tells. A finished step `check` is when the database was read; a finished `swap` how long nobody could connect. */
+  /** What an operation tells. A finished step `swap` is how long nobody could connect. */
   observeOperation(key: TargetKey, operationId: string, event: OperationEvent): void;
+  /** The database was read just now. */
+  observeCheck(key: TargetKey): void;
   /** How many backups the catalogue of a target holds. */
   observeBackups(key: TargetKey, count: number): void;
   /** The target is gone, and so are its series. */
@@ -77,11 +79,13 @@ export function createMetrics(options: { readonly version: string; readonly cloc
     observeOperation(key, operationId, event) {
       if (event.kind !== 'step') return;
       const { step, state, ms } = event;
-      if (state === 'finished' && step === 'check') recordOf(key).lastCheck = clock.now().getTime() / 1000;
       if (state === 'finished' && step === 'swap') recordOf(key).swapped.add(operationId);
       if (ms === undefined) return;
       if (step === 'swap') own.swapped(ms / 1000);
       else own.stepEnded(step, ms / 1000);
+    },
+    observeCheck(key) {
+      recordOf(key).lastCheck = clock.now().getTime() / 1000;
     },
     observeBackups(key, count) {
       recordOf(key).backups = count;

@@ -106,17 +106,18 @@ describe('the metrics of a target', () => {
     expect((await scrape(metrics)).get('migrationtarget_swap_seconds_count')).toBe(swapped ? 1 : 0);
   });
 
-  test('the check says when the database was read, and each step how long it took', async () => {
+  test('it is told when the database was read, how many backups there are, and how long each step took', async () => {
     const { metrics, value, setNow } = setUp();
     metrics.observeStatus(key, target(), inSync);
     setNow(7);
-    metrics.observeOperation(key, 'op', { kind: 'step', step: 'check', state: 'started' });
+    metrics.observeOperation(key, 'op', { kind: 'step', step: 'backup', state: 'started' });
+    metrics.observeOperation(key, 'op', { kind: 'step', step: 'backup', state: 'finished', ms: 250 });
     expect(await value('last_check_timestamp_seconds')).toBe(0);
-    metrics.observeOperation(key, 'op', { kind: 'step', step: 'check', state: 'finished', ms: 250 });
+    metrics.observeCheck(key);
     metrics.observeBackups(key, 4);
     expect(await value('last_check_timestamp_seconds')).toBe(at(7));
     expect(await value('backups')).toBe(4);
-    expect((await scrape(metrics)).get('migrationtarget_step_duration_seconds_sum{step="check"}')).toBe(0.25);
+    expect((await scrape(metrics)).get('migrationtarget_step_duration_seconds_sum{step="backup"}')).toBe(0.25);
     expect((await scrape(metrics)).get('migrationtarget_step_duration_seconds_count{step="restore"}')).toBe(0);
   });
 
