@@ -39,7 +39,10 @@ export function createContext(settings: DatabaseSettings, connector: Connector, 
   const live = application.database;
   refuseReservedName(live, settings.maintenanceDatabase);
   // The administrator's URL says where and as whom; which database is the application's URL's to say.
-  const worker = settings.adminUrl === null ? application : { ...parseDatabaseUrl(settings.adminUrl, 'spec.database.adminUrlFrom'), database: live };
+  const worker =
+    settings.adminUrl === null
+      ? application
+      : { ...parseDatabaseUrl(settings.adminUrl, 'spec.database.adminUrlFrom'), database: live };
   const abort = new AbortController();
 
   const nameOn = (database: string): string =>
@@ -47,7 +50,12 @@ export function createContext(settings: DatabaseSettings, connector: Connector, 
   const connect = (database: string, as: Endpoint = worker): Promise<Session> =>
     connector.connect(
       { ...as, database },
-      { applicationName: nameOn(database), lockTimeoutSeconds: settings.lockTimeoutSeconds, searchPath: 'pinned', writable: database !== live },
+      {
+        applicationName: nameOn(database),
+        lockTimeoutSeconds: settings.lockTimeoutSeconds,
+        searchPath: 'pinned',
+        writable: database !== live,
+      },
     );
   const onLive = keepOpen(() => connect(live));
   const onMaintenance = keepOpen(() => connect(settings.maintenanceDatabase));
@@ -66,7 +74,12 @@ export function createContext(settings: DatabaseSettings, connector: Connector, 
     connectAsApplication: (database) =>
       connector.connect(
         { ...application, database },
-        { applicationName: nameOn(database), lockTimeoutSeconds: settings.lockTimeoutSeconds, searchPath: 'application', writable: false },
+        {
+          applicationName: nameOn(database),
+          lockTimeoutSeconds: settings.lockTimeoutSeconds,
+          searchPath: 'application',
+          writable: false,
+        },
       ),
     tools: (major) => finder.find(major),
     toolAccess: (database) => toolAccess({ ...worker, database }, nameOn(database)),
@@ -78,7 +91,10 @@ export function createContext(settings: DatabaseSettings, connector: Connector, 
 }
 
 /** One session, opened when first asked for, and again when it was lost. */
-function keepOpen(open: () => Promise<Session>): { readonly get: () => Promise<Session>; readonly close: () => Promise<void> } {
+function keepOpen(open: () => Promise<Session>): {
+  readonly get: () => Promise<Session>;
+  readonly close: () => Promise<void>;
+} {
   let current: { readonly opening: Promise<Session>; session: Session | null } | null = null;
   return {
     get() {

@@ -42,14 +42,31 @@ const passedOn = new Set([
 ]);
 
 /** Would lead elsewhere than the host, port, user and path of the URL say. */
-const redirecting = new Set(['host', 'hostaddr', 'port', 'dbname', 'database', 'db', 'user', 'username', 'password', 'passfile', 'service', 'servicefile', 'replication']);
+const redirecting = new Set([
+  'host',
+  'hostaddr',
+  'port',
+  'dbname',
+  'database',
+  'db',
+  'user',
+  'username',
+  'password',
+  'passfile',
+  'service',
+  'servicefile',
+  'replication',
+]);
 
 const encodeHint =
   'Write it as postgresql://user:password@host:port/database, with every @ : / ? # % in user and password percent-encoded (e.g. @ as %40)';
 
 const invalid = (problem: string, field: string, cause?: unknown) =>
   // The cause may hold the URL, with its password: only its kind is told.
-  stalled('DatabaseUrlInvalid', `The URL in ${field} ${problem}. ${encodeHint}.${cause instanceof Error ? ` (${cause.name})` : ''}`);
+  stalled(
+    'DatabaseUrlInvalid',
+    `The URL in ${field} ${problem}. ${encodeHint}.${cause instanceof Error ? ` (${cause.name})` : ''}`,
+  );
 
 /**
  * Reads `postgres://`, `postgresql://` and SQLAlchemy's `postgresql+driver://` URLs.
@@ -76,7 +93,8 @@ export function parseDatabaseUrl(text: string, field: string): Endpoint {
     } catch (error) {
       throw invalid(`holds a % in its ${what} that starts no percent-encoding`, field, error);
     }
-    if (/[\u0000-\u001f\u007f]/.test(decoded)) throw invalid(`holds a control character in its ${what} (a line break?)`, field);
+    if (/[\u0000-\u001f\u007f]/.test(decoded))
+      throw invalid(`holds a control character in its ${what} (a line break?)`, field);
     return decoded;
   };
 
@@ -91,8 +109,10 @@ export function parseDatabaseUrl(text: string, field: string): Endpoint {
   let socket: string | null = null;
   for (const [key, value] of url.searchParams) {
     if (key === 'host' && host === '' && value.startsWith('/')) socket = value;
-    else if (redirecting.has(key.toLowerCase())) throw invalid(`sets ${key} as a parameter: host, port, user, password and database belong before the "?"`, field);
-    else if (key === 'ssl' && /^(disable|allow|prefer|require|verify-ca|verify-full)$/.test(value)) parameters['sslmode'] ??= value;
+    else if (redirecting.has(key.toLowerCase()))
+      throw invalid(`sets ${key} as a parameter: host, port, user, password and database belong before the "?"`, field);
+    else if (key === 'ssl' && /^(disable|allow|prefer|require|verify-ca|verify-full)$/.test(value))
+      parameters['sslmode'] ??= value;
     else if (passedOn.has(key)) parameters[key] = decode(encodeURIComponent(value), `parameter ${key}`);
   }
   const where = socket ?? host;

@@ -15,7 +15,8 @@ import { readVersionTable } from './version-table.ts';
 const parallelFromBytes = 64 * 1024 * 1024;
 
 /** Connections for a dump or restore of that many bytes. */
-export const jobsFor = (bytes: number): number => (bytes < parallelFromBytes ? 1 : Math.max(1, Math.min(4, availableParallelism())));
+export const jobsFor = (bytes: number): number =>
+  bytes < parallelFromBytes ? 1 : Math.max(1, Math.min(4, availableParallelism()));
 
 /** pg_dump builds without zstd, found out by trying it. */
 const withoutZstd = new Set<string>();
@@ -25,7 +26,11 @@ const withoutZstd = new Set<string>();
  * snapshot that pg_dump uses. `--no-sync`: whoever puts the folder into the catalogue fsyncs each file and the folder.
  */
 export async function dump(context: Context, directory: string, progress: Progress): Promise<DumpResult> {
-  if (await exists(directory)) throw stalled('BackupFailed', `The folder ${directory} exists already, and a dump never goes into one that may hold another. Remove it.`);
+  if (await exists(directory))
+    throw stalled(
+      'BackupFailed',
+      `The folder ${directory} exists already, and a dump never goes into one that may hold another. Remove it.`,
+    );
   await using session = await context.connect(context.live);
   const tools = await context.tools(session.server.major);
   await using access = await context.toolAccess(context.live);
@@ -38,7 +43,8 @@ export async function dump(context: Context, directory: string, progress: Progre
          (SELECT count(*)::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
           WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema')) AS tables`,
     );
-    if (!exported) throw stalled('InternalError', `${session.subject.where} exported no snapshot. Read the server's log.`);
+    if (!exported)
+      throw stalled('InternalError', `${session.subject.where} exported no snapshot. Read the server's log.`);
 
     const reportTables = tableCounter(progress, Number(exported.tables));
     const abort = new AbortController();
@@ -67,9 +73,20 @@ export async function dump(context: Context, directory: string, progress: Progre
       const properties = await readProperties(transaction, session.server.major);
       const outcome = await dumping;
       if (outcome.code !== 0) {
-        throw toolFailure('pg_dump', context.worker, outcome, 'BackupFailed', 'Nothing was changed. Correct that, then: migration-target reconcile NAME');
+        throw toolFailure(
+          'pg_dump',
+          context.worker,
+          outcome,
+          'BackupFailed',
+          'Nothing was changed. Correct that, then: migration-target reconcile NAME',
+        );
       }
-      return { snapshot, revisions: versionTable.kind === 'present' ? versionTable.revisions : null, properties, tool: tools.version };
+      return {
+        snapshot,
+        revisions: versionTable.kind === 'present' ? versionTable.revisions : null,
+        properties,
+        tool: tools.version,
+      };
     } catch (error) {
       // Whatever failed first is told; the dump must have ended before its snapshot and its folder go.
       abort.abort();
@@ -80,7 +97,11 @@ export async function dump(context: Context, directory: string, progress: Progre
 }
 
 /** zstd where this pg_dump has it (16+, and built with it), as it is several times faster; else gzip, both at level 1. */
-async function dumpCompressed({ pgDump }: Tools, major: number, attempt: (compression: string) => Promise<Outcome>): Promise<Outcome> {
+async function dumpCompressed(
+  { pgDump }: Tools,
+  major: number,
+  attempt: (compression: string) => Promise<Outcome>,
+): Promise<Outcome> {
   if (major < 16) return attempt('1');
   if (!withoutZstd.has(pgDump)) {
     const outcome = await attempt('zstd:1');

@@ -28,10 +28,12 @@ export type Purpose = 'scratch' | 'restored' | 'old';
 
 /** `<live name>__<s|r|o><id>`: the live name is cut where it must be, the id never. */
 export function derivedName(live: string, purpose: Purpose, id: string): string {
-  if (!/^[a-z0-9]{1,40}$/.test(id)) throw new Error(`A derived database name takes an id of 1 to 40 of a-z and 0-9, not ${JSON.stringify(id)}`);
+  if (!/^[a-z0-9]{1,40}$/.test(id))
+    throw new Error(`A derived database name takes an id of 1 to 40 of a-z and 0-9, not ${JSON.stringify(id)}`);
   const suffix = `__${purpose[0]}${id}`;
   const name = cutToBytes(live, maxNameBytes - suffix.length) + suffix;
-  if (name === live || Buffer.byteLength(name) > maxNameBytes) throw new Error(`No name can be derived from the database name ${JSON.stringify(live)}`);
+  if (name === live || Buffer.byteLength(name) > maxNameBytes)
+    throw new Error(`No name can be derived from the database name ${JSON.stringify(live)}`);
   return name;
 }
 
@@ -45,4 +47,5 @@ export const applicationName = (operationId: string): string => `migration-targe
 export const applicationNameElsewhere = (operationId: string, live: string): string =>
   `${applicationName(operationId)}${elsewhereMark(live)}`;
 
-export const elsewhereMark = (live: string): string => `@${createHash('sha256').update(live).digest('hex').slice(0, 10)}`;
+export const elsewhereMark = (live: string): string =>
+  `@${createHash('sha256').update(live).digest('hex').slice(0, 10)}`;

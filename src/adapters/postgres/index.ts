@@ -32,7 +32,10 @@ export function createDatabases(options: DatabasesOptions = {}): Databases {
 /** A database that a swap left closed is opened all the same: it is there, and it has to be repaired. */
 async function connectOnce(context: Context): Promise<void> {
   try {
-    const [worker] = await Promise.all([context.onLive(), context.worker === context.application ? null : refuseAnotherServer(context)]);
+    const [worker] = await Promise.all([
+      context.onLive(),
+      context.worker === context.application ? null : refuseAnotherServer(context),
+    ]);
     void worker;
   } catch (error) {
     if (!isClosedBySwap(error)) throw error;
@@ -46,7 +49,10 @@ const identity = `SELECT (SELECT system_identifier::text FROM pg_control_system(
 async function refuseAnotherServer(context: Context): Promise<void> {
   await using application = await context.connect(context.live, context.application);
   const worker = await context.onLive();
-  const [mine, theirs] = await Promise.all([application.rows<{ id: string }>('Identifying the database', identity), worker.rows<{ id: string }>('Identifying the database', identity)]);
+  const [mine, theirs] = await Promise.all([
+    application.rows<{ id: string }>('Identifying the database', identity),
+    worker.rows<{ id: string }>('Identifying the database', identity),
+  ]);
   if (mine[0]?.id !== theirs[0]?.id) {
     throw stalled(
       'DatabaseUrlInvalid',

@@ -30,7 +30,12 @@ export function createLiveDatabase(context: Context): LiveDatabase {
     const { major } = maintenance.server;
     if (properties !== 'scratch') return createDatabase(maintenance, database, properties, major);
     const onLive = await context.onLive();
-    return createDatabase(maintenance, database, scratchProperties(await readProperties(onLive, major), context.worker.user), major);
+    return createDatabase(
+      maintenance,
+      database,
+      scratchProperties(await readProperties(onLive, major), context.worker.user),
+      major,
+    );
   };
   const dropOwn: LiveDatabase['dropDatabase'] = async (database) => {
     if (database.name === live) throw stalled('InternalError', `"${live}" is the live database, and is never dropped.`);
@@ -43,7 +48,8 @@ export function createLiveDatabase(context: Context): LiveDatabase {
     endOperationSessions: () => endOperationSessions(context),
     tools: async () => context.tools((await context.onLive()).server.major),
 
-    liveSchema: () => inSnapshot((snapshot, { server }) => readSchemaFacts(snapshot, server.major, settings.versionTable)),
+    liveSchema: () =>
+      inSnapshot((snapshot, { server }) => readSchemaFacts(snapshot, server.major, settings.versionTable)),
     async canonicalSchema(scratch) {
       const { major } = (await context.onLive()).server;
       try {
@@ -61,7 +67,8 @@ export function createLiveDatabase(context: Context): LiveDatabase {
       if (database) await assertIdentity(session, database);
       return await session.firstValue('Running a query', sql).catch((error: unknown) => {
         // The statement itself is wrong, or the schema is not what it expects.
-        if (error instanceof Failure && error.reason === 'InternalError') throw stalled('VerificationFailed', `${error.message} The query: ${sql}`, error);
+        if (error instanceof Failure && error.reason === 'InternalError')
+          throw stalled('VerificationFailed', `${error.message} The query: ${sql}`, error);
         throw error;
       });
     },
@@ -100,7 +107,10 @@ export function createLiveDatabase(context: Context): LiveDatabase {
 async function endOperationSessions(context: Context): Promise<number> {
   const { live, settings } = context;
   const maintenance = await context.onMaintenance();
-  await using application = context.worker === context.application ? null : await context.connect(settings.maintenanceDatabase, context.application).catch(() => null);
+  await using application =
+    context.worker === context.application
+      ? null
+      : await context.connect(settings.maintenanceDatabase, context.application).catch(() => null);
   return await endSessions(
     application === null ? [maintenance] : [maintenance, application],
     {
@@ -109,7 +119,11 @@ async function endOperationSessions(context: Context): Promise<number> {
     },
     endSessionsSeconds,
     (who, cause) =>
-      stalled('PermissionDenied', `Sessions of a dead operation on "${live}" could not be ended: ${who.join(', ')}. End them: SELECT pg_terminate_backend(pid); then: migration-target reconcile NAME`, cause),
+      stalled(
+        'PermissionDenied',
+        `Sessions of a dead operation on "${live}" could not be ended: ${who.join(', ')}. End them: SELECT pg_terminate_backend(pid); then: migration-target reconcile NAME`,
+        cause,
+      ),
   );
 }
 

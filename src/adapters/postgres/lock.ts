@@ -18,7 +18,10 @@ export async function takeLock(session: Session, database: string): Promise<Lock
   const { key, classId, objId } = lockKey(database);
   let taken = false;
   try {
-    const [row] = await session.script<{ taken: boolean }>('Taking the lock', `BEGIN; SELECT pg_try_advisory_xact_lock('${key}'::bigint) AS taken`);
+    const [row] = await session.script<{ taken: boolean }>(
+      'Taking the lock',
+      `BEGIN; SELECT pg_try_advisory_xact_lock('${key}'::bigint) AS taken`,
+    );
     taken = row?.taken === true;
   } finally {
     if (!taken) await session[Symbol.asyncDispose]();
@@ -28,7 +31,11 @@ export async function takeLock(session: Session, database: string): Promise<Lock
     token: { classId, objId, pid: session.pid },
     async assertHeld() {
       const lost = (cause?: unknown) =>
-        retry('DatabaseUnreachable', `The session that held the lock on "${database}" (${session.subject.where}) is gone, so nothing more is done; it is tried again by itself.`, cause);
+        retry(
+          'DatabaseUnreachable',
+          `The session that held the lock on "${database}" (${session.subject.where}) is gone, so nothing more is done; it is tried again by itself.`,
+          cause,
+        );
       if (!session.alive) throw lost();
       const held = await session
         .rows<{ held: boolean }>(

@@ -12,7 +12,10 @@ export interface DatabaseRow {
 }
 
 /** The databases that have one of these names or oids. */
-export async function findDatabases(maintenance: Statements, wanted: readonly OwnDatabase[]): Promise<readonly DatabaseRow[]> {
+export async function findDatabases(
+  maintenance: Statements,
+  wanted: readonly OwnDatabase[],
+): Promise<readonly DatabaseRow[]> {
   return maintenance.rows<DatabaseRow & Record<string, unknown>>(
     'Looking for databases',
     'SELECT datname AS name, oid::bigint::int8::float8 AS oid, datallowconn AS open FROM pg_database WHERE datname = ANY($1) OR oid = ANY($2::oid[]) ORDER BY 1',
@@ -24,7 +27,12 @@ export async function findDatabases(maintenance: Statements, wanted: readonly Ow
 const oidRange = { from: 3_000_000_000, to: 4_294_000_000 } as const;
 
 /** A name and an oid, neither of them in use, to be journalled before the database exists. */
-export async function reserveDatabase(maintenance: Statements, live: string, purpose: Purpose, id: string): Promise<OwnDatabase> {
+export async function reserveDatabase(
+  maintenance: Statements,
+  live: string,
+  purpose: Purpose,
+  id: string,
+): Promise<OwnDatabase> {
   for (let tried = 1; ; tried += 1) {
     const candidate = {
       name: derivedName(live, purpose, tried === 1 ? id : `${id}${tried}`),
@@ -35,9 +43,15 @@ export async function reserveDatabase(maintenance: Statements, live: string, pur
 }
 
 /** Where a creation was cut off before, what it left is dropped first: it has that very oid. */
-export async function createDatabase(maintenance: Statements, database: OwnDatabase, properties: DatabaseProperties, major: number): Promise<void> {
+export async function createDatabase(
+  maintenance: Statements,
+  database: OwnDatabase,
+  properties: DatabaseProperties,
+  major: number,
+): Promise<void> {
   await dropDatabase(maintenance, database);
-  for (const statement of creationStatements(database, properties, major)) await maintenance.script('Creating a database', statement);
+  for (const statement of creationStatements(database, properties, major))
+    await maintenance.script('Creating a database', statement);
 }
 
 /**
@@ -50,7 +64,10 @@ export function scratchProperties(live: DatabaseProperties, owner: string): Data
     owner,
     connectionLimit: -1,
     comment: 'migration-target: scratch, dropped after use',
-    statements: ['REVOKE ALL ON DATABASE %DATABASE% FROM PUBLIC', ...live.statements.filter((statement) => statement.startsWith('ALTER DATABASE '))],
+    statements: [
+      'REVOKE ALL ON DATABASE %DATABASE% FROM PUBLIC',
+      ...live.statements.filter((statement) => statement.startsWith('ALTER DATABASE ')),
+    ],
   };
 }
 

@@ -23,7 +23,8 @@ export class PlainDumpScanner {
     if (this.#state.kind === 'sql') {
       if (text.startsWith('-- PostgreSQL database dump complete')) this.#trailer = true;
       else if (text.startsWith('-- PostgreSQL database dump')) this.#header = true;
-      if (/client_encoding/i.test(text) && !safeEncoding.test(text)) this.#refuse(`${JSON.stringify(text.slice(0, 60))} would change how text is read`);
+      if (/client_encoding/i.test(text) && !safeEncoding.test(text))
+        this.#refuse(`${JSON.stringify(text.slice(0, 60))} would change how text is read`);
       if (/^\\(un)?restrict [A-Za-z0-9]+\r?$/.test(text) && this.#statement.text.trim() === '') return;
     }
     this.#scan(text);
@@ -31,9 +32,11 @@ export class PlainDumpScanner {
 
   /** Throws a RangeError where the file ended in the middle of something. */
   end(): void {
-    if (this.#state.kind !== 'sql') this.#refuse('the file ends inside a quote, a comment or COPY data: it was cut short');
+    if (this.#state.kind !== 'sql')
+      this.#refuse('the file ends inside a quote, a comment or COPY data: it was cut short');
     if (this.#statement.text.trim() !== '') this.#refuse('the file ends inside a statement: it was cut short');
-    if (this.#header && !this.#trailer) this.#refuse('the line "PostgreSQL database dump complete" is missing: the file was cut short');
+    if (this.#header && !this.#trailer)
+      this.#refuse('the line "PostgreSQL database dump complete" is missing: the file was cut short');
   }
 
   #refuse(problem: string): never {
@@ -43,7 +46,8 @@ export class PlainDumpScanner {
   /** In COPY's text format a backslash is followed by one of a few characters; `\.` alone ends the data. */
   #copyLine(text: string): void {
     if (text === '\\.') this.#state = { kind: 'sql' };
-    else if (text.includes('\\') && /^(?:[^\\]|\\[bfnrtvN\\.0-7x])*(?:\\(?![bfnrtvN\\.0-7x]))/.test(text)) this.#refuse('a backslash in COPY data that COPY would not have written');
+    else if (text.includes('\\') && /^(?:[^\\]|\\[bfnrtvN\\.0-7x])*(?:\\(?![bfnrtvN\\.0-7x]))/.test(text))
+      this.#refuse('a backslash in COPY data that COPY would not have written');
   }
 
   #scan(text: string): void {
@@ -113,13 +117,19 @@ export class PlainDumpScanner {
 
   #sql(text: string, at: number): number {
     const character = text[at] ?? '';
-    if (this.#afterEscapes && character === "'") this.#refuse("a string is continued after an E'…' string, which no dump does");
+    if (this.#afterEscapes && character === "'")
+      this.#refuse("a string is continued after an E'…' string, which no dump does");
     if (!/[\s\-/]/.test(character)) this.#afterEscapes = false;
     switch (character) {
       case '\\':
-        return this.#refuse(`the psql command ${JSON.stringify(text.slice(at, at + 20))}: only \\restrict and \\unrestrict are let through (was the dump made with --create, or tampered with?)`);
+        return this.#refuse(
+          `the psql command ${JSON.stringify(text.slice(at, at + 20))}: only \\restrict and \\unrestrict are let through (was the dump made with --create, or tampered with?)`,
+        );
       case "'":
-        this.#state = { kind: 'quote', escapes: /(^|[^A-Za-z0-9_$\x80-\xff])[eE]$/.test(text.slice(Math.max(0, at - 2), at)) };
+        this.#state = {
+          kind: 'quote',
+          escapes: /(^|[^A-Za-z0-9_$\x80-\xff])[eE]$/.test(text.slice(Math.max(0, at - 2), at)),
+        };
         return at + 1;
       case '"':
         this.#state = { kind: 'name' };
@@ -187,15 +197,19 @@ export class PlainDumpScanner {
     const text = this.#statement.text.trim().replace(/\s+/g, ' ');
     this.#statement = emptyStatement();
     if (/^(create|alter|drop) (database|role|group|tablespace|system|user(?! mapping\b))\b/i.test(text)) {
-      this.#refuse(`"${text.slice(0, 60)}" is about the whole server: a backup of one database is needed (pg_dump without --create, not pg_dumpall)`);
+      this.#refuse(
+        `"${text.slice(0, 60)}" is about the whole server: a backup of one database is needed (pg_dump without --create, not pg_dumpall)`,
+      );
     }
     if (/^copy\b/i.test(text)) {
       if (!copyFromStdin.test(text)) this.#refuse(`"${text.slice(0, 60)}" is not the COPY … FROM stdin of a dump`);
       this.#state = { kind: 'copy' };
     }
     // What changes how the text that follows is read.
-    if (/standard_conforming_strings/i.test(text) && !/^set standard_conforming_strings = on$/i.test(text)) this.#refuse(`"${text.slice(0, 60)}" would change how quotes are read`);
-    if (/^set (session |local )?names\b/i.test(text)) this.#refuse(`"${text.slice(0, 60)}" would change how text is read`);
+    if (/standard_conforming_strings/i.test(text) && !/^set standard_conforming_strings = on$/i.test(text))
+      this.#refuse(`"${text.slice(0, 60)}" would change how quotes are read`);
+    if (/^set (session |local )?names\b/i.test(text))
+      this.#refuse(`"${text.slice(0, 60)}" would change how text is read`);
   }
 }
 

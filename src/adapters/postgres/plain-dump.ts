@@ -32,7 +32,11 @@ export function plainDumpLines(path: string, onBytes: (done: number) => void): R
 
 async function* vettedLines(path: string): AsyncGenerator<Buffer> {
   const found = await stat(path).catch((error: unknown) => {
-    throw stalled('BackupInvalid', `${path} can't be read: ${String(error)}. Take another: migration-target backups`, error);
+    throw stalled(
+      'BackupInvalid',
+      `${path} can't be read: ${String(error)}. Take another: migration-target backups`,
+      error,
+    );
   });
   if (!found.isFile()) throw stalled('BackupInvalid', `${path} is no file. Take another: migration-target backups`);
   const scanner = new PlainDumpScanner();
@@ -56,7 +60,12 @@ async function* vettedLines(path: string): AsyncGenerator<Buffer> {
     if (rest.length > 0) yield vet(rest);
     scanner.end();
   } catch (error) {
-    if (error instanceof RangeError) throw stalled('BackupInvalid', `${path}: ${error.message}. Mend the file, or take another: migration-target backups`, error);
+    if (error instanceof RangeError)
+      throw stalled(
+        'BackupInvalid',
+        `${path}: ${error.message}. Mend the file, or take another: migration-target backups`,
+        error,
+      );
     throw error;
   }
 }

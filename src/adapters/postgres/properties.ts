@@ -4,7 +4,14 @@ import { quoteName, quoteText } from './identifiers.ts';
 import type { Statements } from './session.ts';
 
 /** Settings whose value is a list of quoted names (GUC_LIST_QUOTE): given back as one string they would become one name. */
-const quotedLists = new Set(['local_preload_libraries', 'search_path', 'session_preload_libraries', 'shared_preload_libraries', 'temp_tablespaces', 'unix_socket_directories']);
+const quotedLists = new Set([
+  'local_preload_libraries',
+  'search_path',
+  'session_preload_libraries',
+  'shared_preload_libraries',
+  'temp_tablespaces',
+  'unix_socket_directories',
+]);
 
 /** Stands for the quoted name in `DatabaseProperties.statements`. */
 const placeholder = '%DATABASE%';
@@ -20,7 +27,8 @@ interface Row {
   readonly tablespace: string;
   readonly connection_limit: number;
   readonly comment: string | null;
-  readonly grants: readonly { readonly grantee: string | null; readonly privilege: string; readonly grantable: boolean }[] | null;
+  readonly grants:
+    readonly { readonly grantee: string | null; readonly privilege: string; readonly grantable: boolean }[] | null;
   readonly settings: readonly { readonly role: string | null; readonly setting: string }[];
 }
 
@@ -43,7 +51,11 @@ export async function readProperties(session: Statements, major: number): Promis
      FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace
      WHERE d.datname = current_database()`,
   );
-  if (!row) throw stalled('InternalError', `${session.subject.where} does not find itself in pg_database. Read the server's log.`);
+  if (!row)
+    throw stalled(
+      'InternalError',
+      `${session.subject.where} does not find itself in pg_database. Read the server's log.`,
+    );
   return {
     owner: row.owner,
     encoding: row.encoding,
@@ -75,19 +87,28 @@ function settingStatement(role: string | null, setting: string): string {
   const at = setting.indexOf('=');
   const name = setting.slice(0, at);
   const value = setting.slice(at + 1);
-  const list = quotedLists.has(name.toLowerCase()) ? splitQuotedList(value).map(quoteText).join(', ') : quoteText(value);
-  const whose = role === null ? `ALTER DATABASE ${placeholder}` : `ALTER ROLE ${quoteName(role)} IN DATABASE ${placeholder}`;
+  const list = quotedLists.has(name.toLowerCase())
+    ? splitQuotedList(value).map(quoteText).join(', ')
+    : quoteText(value);
+  const whose =
+    role === null ? `ALTER DATABASE ${placeholder}` : `ALTER ROLE ${quoteName(role)} IN DATABASE ${placeholder}`;
   // A name of an extension's setting has dots between its parts.
   return `${whose} SET ${name.split('.').map(quoteName).join('.')} TO ${list === '' ? "''" : list}`;
 }
 
 /** `"$user", public` → its elements without their quotes. */
 export function splitQuotedList(value: string): readonly string[] {
-  return [...value.matchAll(/\s*(?:"((?:[^"]|"")*)"|([^,"\s]+))\s*(?:,|$)/g)].map(([, quoted, plain]) => quoted?.replaceAll('""', '"') ?? plain ?? '');
+  return [...value.matchAll(/\s*(?:"((?:[^"]|"")*)"|([^,"\s]+))\s*(?:,|$)/g)].map(
+    ([, quoted, plain]) => quoted?.replaceAll('""', '"') ?? plain ?? '',
+  );
 }
 
 /** `CREATE DATABASE` and what has to follow it at once, statement by statement (it can't be in a transaction). */
-export function creationStatements(database: { readonly name: string; readonly oid: number }, properties: DatabaseProperties, major: number): readonly string[] {
+export function creationStatements(
+  database: { readonly name: string; readonly oid: number },
+  properties: DatabaseProperties,
+  major: number,
+): readonly string[] {
   const name = quoteName(database.name);
   const locale = localeClauses(properties, major);
   return [

@@ -72,13 +72,19 @@ const stateQuery = `
 export async function readState(session: Session, table: TableName): Promise<DatabaseState> {
   return session.transaction('ISOLATION LEVEL REPEATABLE READ, READ ONLY', async (snapshot) => {
     const [row] = await snapshot.rows<Row>('Reading the database', stateQuery, [table.schema, table.name]);
-    if (!row) throw stalled('InternalError', `${session.subject.where} does not find itself in pg_database. Read the server's log.`);
+    if (!row)
+      throw stalled(
+        'InternalError',
+        `${session.subject.where} does not find itself in pg_database. Read the server's log.`,
+      );
     const declared = await readDeclared(snapshot, row, table);
     return {
       identity: { systemIdentifier: row.system_identifier, name: row.database, oid: Number(row.oid) },
       server: session.server,
       versionTable: declared,
-      versionTables: [...new Set([...row.version_tables, ...(declared.kind === 'present' ? [`${table.schema}.${table.name}`] : [])])].sort(),
+      versionTables: [
+        ...new Set([...row.version_tables, ...(declared.kind === 'present' ? [`${table.schema}.${table.name}`] : [])]),
+      ].sort(),
       empty: !row.has_objects,
       role: { name: row.role, createDatabase: row.createdb || row.superuser, superuser: row.superuser },
       blockers: blockersOf(row, table),
@@ -96,7 +102,10 @@ const isVersionTable = (declared: NonNullable<Row['declared']>): boolean =>
 async function readDeclared(snapshot: Statements, { declared, role }: Row, table: TableName): Promise<VersionTable> {
   if (declared === null || !isVersionTable(declared)) return { kind: 'missing' };
   if (!declared.readable) {
-    throw stalled('PermissionDenied', `Role "${role}" may not read the version table ${table.schema}.${table.name}: GRANT SELECT ON ${table.schema}.${table.name} TO "${role}"`);
+    throw stalled(
+      'PermissionDenied',
+      `Role "${role}" may not read the version table ${table.schema}.${table.name}: GRANT SELECT ON ${table.schema}.${table.name} TO "${role}"`,
+    );
   }
   return { kind: 'present', revisions: await readRevisions(snapshot, table) };
 }

@@ -25,9 +25,17 @@ export interface Dump {
 const oneTransactionTocBytes = 256 * 1024;
 
 /** Restores a dump into an empty database of ours. Throws BackupInvalid, RestoreFailed. */
-export async function restoreInto(context: Context, database: OwnDatabase, dump: Dump, progress: Progress): Promise<void> {
+export async function restoreInto(
+  context: Context,
+  database: OwnDatabase,
+  dump: Dump,
+  progress: Progress,
+): Promise<void> {
   await using session = await connectToOwn(context, database);
-  const outcome = dump.format === 'directory' ? await restoreDirectory(context, session, database, dump, progress) : await restorePlain(context, session, database, dump.path, progress);
+  const outcome =
+    dump.format === 'directory'
+      ? await restoreDirectory(context, session, database, dump, progress)
+      : await restorePlain(context, session, database, dump.path, progress);
   if (outcome.code !== 0) {
     throw toolFailure(
       dump.format === 'directory' ? 'pg_restore' : 'psql',
@@ -55,7 +63,10 @@ export async function connectToOwn(context: Context, database: OwnDatabase): Pro
 
 /** Makes sure that the session is in the database that was made, not in another of its name. */
 export async function assertIdentity(session: Session, database: OwnDatabase): Promise<void> {
-  const [row] = await session.rows<{ oid: string }>('Identifying the database', 'SELECT oid::text FROM pg_database WHERE datname = current_database()');
+  const [row] = await session.rows<{ oid: string }>(
+    'Identifying the database',
+    'SELECT oid::text FROM pg_database WHERE datname = current_database()',
+  );
   if (row?.oid === `${database.oid}`) return;
   throw stalled(
     'RecoveryFailed',
@@ -63,26 +74,55 @@ export async function assertIdentity(session: Session, database: OwnDatabase): P
   );
 }
 
-async function restoreDirectory(context: Context, session: Session, database: OwnDatabase, { path, schemaOnly = false }: Dump, progress: Progress): Promise<Outcome> {
+async function restoreDirectory(
+  context: Context,
+  session: Session,
+  database: OwnDatabase,
+  { path, schemaOnly = false }: Dump,
+  progress: Progress,
+): Promise<Outcome> {
   const { tocBytes, bytes, tables } = await measure(path);
   const jobs = jobsFor(bytes * 4);
   const together = jobs === 1 && tocBytes <= oneTransactionTocBytes ? ['--single-transaction'] : [`--jobs=${jobs}`];
   await using access = await context.toolAccess(database.name);
   const tools = await context.tools(session.server.major);
   return await run(
-    toolCommand(tools.pgRestore, access, ['--format=directory', '--exit-on-error', '--no-subscriptions', '--verbose', ...(schemaOnly ? ['--schema-only'] : []), ...together, path], {
-      signal: context.signal,
-      onStderrLine: tableCounter(progress, tables),
-    }),
+    toolCommand(
+      tools.pgRestore,
+      access,
+      [
+        '--format=directory',
+        '--exit-on-error',
+        '--no-subscriptions',
+        '--verbose',
+        ...(schemaOnly ? ['--schema-only'] : []),
+        ...together,
+        path,
+      ],
+      {
+        signal: context.signal,
+        onStderrLine: tableCounter(progress, tables),
+      },
+    ),
   );
 }
 
 /** Throws BackupInvalid where the folder is none of pg_dump's. */
-async function measure(path: string): Promise<{ readonly tocBytes: number; readonly bytes: number; readonly tables: number }> {
+async function measure(
+  path: string,
+): Promise<{ readonly tocBytes: number; readonly bytes: number; readonly tables: number }> {
   const names = await readdir(path).catch((error: unknown) => {
-    throw stalled('BackupInvalid', `The dump ${path} can't be read: ${String(error)}. Take another: migration-target backups`, error);
+    throw stalled(
+      'BackupInvalid',
+      `The dump ${path} can't be read: ${String(error)}. Take another: migration-target backups`,
+      error,
+    );
   });
-  if (!names.includes('toc.dat')) throw stalled('BackupInvalid', `${path} holds no toc.dat, so it is no dump in directory format. Take another: migration-target backups`);
+  if (!names.includes('toc.dat'))
+    throw stalled(
+      'BackupInvalid',
+      `${path} holds no toc.dat, so it is no dump in directory format. Take another: migration-target backups`,
+    );
   const sizes = await Promise.all(names.map(async (name) => (await stat(join(path, name))).size));
   return {
     tocBytes: sizes[names.indexOf('toc.dat')] ?? 0,
@@ -92,29 +132,60 @@ async function measure(path: string): Promise<{ readonly tocBytes: number; reado
 }
 
 /** Looked through before anything of it runs, and again line by line as it is fed: the file can't change in between. */
-async function restorePlain(context: Context, session: Session, database: OwnDatabase, path: string, progress: Progress): Promise<Outcome> {
+async function restorePlain(
+  context: Context,
+  session: Session,
+  database: OwnDatabase,
+  path: string,
+  progress: Progress,
+): Promise<Outcome> {
   const { bytes } = await scanPlainDump(path);
   await using access = await context.toolAccess(database.name);
   const tools = await context.tools(session.server.major);
-  const command = toolCommand(tools.psql, access, ['--no-psqlrc', '--quiet', '--set=ON_ERROR_STOP=1', '--single-transaction', '--output=/dev/null', '--file=-'], { signal: context.signal });
-  return await run(command, plainDumpLines(path, (done) => progress(done, bytes, 'bytes')));
+  const command = toolCommand(
+    tools.psql,
+    access,
+    ['--no-psqlrc', '--quiet', '--set=ON_ERROR_STOP=1', '--single-transaction', '--output=/dev/null', '--file=-'],
+    { signal: context.signal },
+  );
+  return await run(
+    command,
+    plainDumpLines(path, (done) => progress(done, bytes, 'bytes')),
+  );
 }
 
 /**
  * The live database's schema alone, restored into `database` once that is `ready`: in a format that is no SQL text, and so
  * can't carry psql commands.
  */
-export async function copySchema(context: Context, major: number, database: OwnDatabase, ready: Promise<void>): Promise<void> {
+export async function copySchema(
+  context: Context,
+  major: number,
+  database: OwnDatabase,
+  ready: Promise<void>,
+): Promise<void> {
   const tools = await context.tools(major);
   await using from = await context.toolAccess(context.live);
   await using to = await context.toolAccess(database.name);
   const lockTimeout = `--lock-wait-timeout=${Math.round(context.settings.lockTimeoutSeconds * 1000)}`;
   const [dumped, restored] = await pipe(
-    toolCommand(tools.pgDump, from, ['--schema-only', '--format=custom', '--compress=0', '--no-subscriptions', lockTimeout], { signal: context.signal }),
-    ready.then(() => toolCommand(tools.pgRestore, to, ['--exit-on-error', '--single-transaction', '--no-subscriptions'], { signal: context.signal })),
+    toolCommand(
+      tools.pgDump,
+      from,
+      ['--schema-only', '--format=custom', '--compress=0', '--no-subscriptions', lockTimeout],
+      { signal: context.signal },
+    ),
+    ready.then(() =>
+      toolCommand(tools.pgRestore, to, ['--exit-on-error', '--single-transaction', '--no-subscriptions'], {
+        signal: context.signal,
+      }),
+    ),
   );
-  const next = 'The live database was not touched. Give spec.database.adminUrlFrom the URL of a role that may, then: migration-target reconcile NAME';
+  const next =
+    'The live database was not touched. Give spec.database.adminUrlFrom the URL of a role that may, then: migration-target reconcile NAME';
   // A dump that was ended by a signal was ended because the restore had failed, and that tells why.
-  if (dumped.code !== 0 && (dumped.signal === null || restored.code === 0)) throw toolFailure('pg_dump --schema-only', context.worker, dumped, 'BackupFailed', next);
-  if (restored.code !== 0) throw toolFailure('pg_restore', { ...context.worker, database: database.name }, restored, 'RestoreFailed', next);
+  if (dumped.code !== 0 && (dumped.signal === null || restored.code === 0))
+    throw toolFailure('pg_dump --schema-only', context.worker, dumped, 'BackupFailed', next);
+  if (restored.code !== 0)
+    throw toolFailure('pg_restore', { ...context.worker, database: database.name }, restored, 'RestoreFailed', next);
 }

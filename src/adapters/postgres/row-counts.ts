@@ -3,7 +3,6 @@ import type { TableWrites } from '../../rollback/ports.ts';
 import { qualified, quoteText } from './identifiers.ts';
 import type { Statements } from './session.ts';
 
-
 /** Tables with storage of their own, outside the system's schemas: partitions, not their parents; no views. */
 const userTables = `
   SELECT n.nspname AS schema, c.relname AS name
@@ -17,7 +16,10 @@ interface Table {
 }
 
 /** Large objects live in the system's own tables, and are an application's data all the same. */
-const largeObjects: Table = { key: 'pg_catalog.pg_largeobject_metadata', sql: 'ONLY pg_catalog.pg_largeobject_metadata' };
+const largeObjects: Table = {
+  key: 'pg_catalog.pg_largeobject_metadata',
+  sql: 'ONLY pg_catalog.pg_largeobject_metadata',
+};
 const largeObjectPages: Table = { key: 'pg_catalog.pg_largeobject', sql: 'ONLY pg_catalog.pg_largeobject' };
 
 async function tablesOf(session: Statements): Promise<readonly Table[]> {
@@ -28,10 +30,17 @@ async function tablesOf(session: Statements): Promise<readonly Table[]> {
 /** Statements of some size each, so that a thousand tables are neither a thousand round trips nor one endless plan. */
 const tablesPerStatement = 100;
 
-async function perTable<Row extends { key: string }>(session: Statements, doing: string, tables: readonly Table[], columns: string): Promise<Row[]> {
+async function perTable<Row extends { key: string }>(
+  session: Statements,
+  doing: string,
+  tables: readonly Table[],
+  columns: string,
+): Promise<Row[]> {
   const all: Row[] = [];
   for (let index = 0; index < tables.length; index += tablesPerStatement) {
-    const selects = tables.slice(index, index + tablesPerStatement).map(({ key, sql }) => `SELECT ${quoteText(key)} AS key, ${columns} FROM ${sql}`);
+    const selects = tables
+      .slice(index, index + tablesPerStatement)
+      .map(({ key, sql }) => `SELECT ${quoteText(key)} AS key, ${columns} FROM ${sql}`);
     all.push(...(await session.rows<Row>(doing, selects.join('\nUNION ALL\n'))));
   }
   return all;
@@ -39,8 +48,17 @@ async function perTable<Row extends { key: string }>(session: Statements, doing:
 
 /** Exact counts, in whatever snapshot the session is in. Large objects are counted where there are any. */
 export async function countRows(session: Statements): Promise<RowCounts> {
-  const rows = await perTable<{ key: string; count: string }>(session, 'Counting rows', [...(await tablesOf(session)), largeObjects], 'count(*) AS count');
-  return Object.fromEntries(rows.filter(({ key, count }) => key !== largeObjects.key || count !== '0').map(({ key, count }) => [key, Number(count)]));
+  const rows = await perTable<{ key: string; count: string }>(
+    session,
+    'Counting rows',
+    [...(await tablesOf(session)), largeObjects],
+    'count(*) AS count',
+  );
+  return Object.fromEntries(
+    rows
+      .filter(({ key, count }) => key !== largeObjects.key || count !== '0')
+      .map(({ key, count }) => [key, Number(count)]),
+  );
 }
 
 /*
@@ -107,23 +125,39 @@ export async function takeSnapshot(session: Statements, before: Position): Promi
   const since: string[] = [];
   for (let id = before.next > oldest ? before.next : oldest; id < xmax; id += 1n) since.push(`${id}`);
   const underWay = before.underWay.filter((id) => BigInt(id) >= oldest);
-  return { xmax: row.xmax, inProgress: [...new Set([...row.xip, ...underWay, ...since])], rowCounts: await countRows(session) };
+  return {
+    xmax: row.xmax,
+    inProgress: [...new Set([...row.xip, ...underWay, ...since])],
+    rowCounts: await countRows(session),
+  };
 }
 
 /** Tables that somebody wrote to, made or dropped since the snapshot. The session is in a snapshot of its own. */
 export async function findWrites(session: Statements, then: Snapshot): Promise<readonly TableWrites[]> {
   const tables = [...(await tablesOf(session)), ...(await largeObjectTables(session))];
   const columns = `count(*) AS count, count(*) FILTER (WHERE ${await isNewer(session, then)}) AS written`;
-  const rows = await perTable<{ key: string; count: string; written: string }>(session, 'Looking for writes', tables, columns);
-  const found = new Map(rows.map(({ key, count, written }) => [key, { countNow: Number(count), written: Number(written) }]));
+  const rows = await perTable<{ key: string; count: string; written: string }>(
+    session,
+    'Looking for writes',
+    tables,
+    columns,
+  );
+  const found = new Map(
+    rows.map(({ key, count, written }) => [key, { countNow: Number(count), written: Number(written) }]),
+  );
 
   return [...new Set([...Object.keys(then.rowCounts), ...found.keys()])].flatMap((table): readonly TableWrites[] => {
     const now = found.get(table);
     // Pages are no rows of the user's: their number was not kept, and each that was written is new.
-    const countBefore = table === largeObjectPages.key ? now?.countNow : (then.rowCounts[table] ?? (table === largeObjects.key ? 0 : undefined));
+    const countBefore =
+      table === largeObjectPages.key
+        ? now?.countNow
+        : (then.rowCounts[table] ?? (table === largeObjects.key ? 0 : undefined));
     // Made or dropped since, be it empty: somebody was there.
     const isSame = now !== undefined && now.countNow === countBefore && now.written === 0;
-    return isSame ? [] : [{ table, written: now?.written ?? 0, countBefore: countBefore ?? 0, countNow: now?.countNow ?? 0 }];
+    return isSame
+      ? []
+      : [{ table, written: now?.written ?? 0, countBefore: countBefore ?? 0, countNow: now?.countNow ?? 0 }];
   });
 }
 
@@ -144,6 +178,9 @@ async function isNewer(session: Statements, then: Snapshot): Promise<string> {
 
 /** An object's content is in pages of their own, which superusers and pg_read_all_data may read. */
 async function largeObjectTables(session: Statements): Promise<readonly Table[]> {
-  const [row] = await session.rows<{ readable: boolean }>('Reading a right', `SELECT has_table_privilege('pg_largeobject', 'SELECT') AS readable`);
+  const [row] = await session.rows<{ readable: boolean }>(
+    'Reading a right',
+    `SELECT has_table_privilege('pg_largeobject', 'SELECT') AS readable`,
+  );
   return row?.readable === true ? [largeObjects, largeObjectPages] : [largeObjects];
 }

@@ -125,7 +125,12 @@ export function createConnector(): Connector {
   };
 }
 
-async function startSession(client: Client, endpoint: Endpoint, subject: Subject, ownBackends: OwnBackends): Promise<Session> {
+async function startSession(
+  client: Client,
+  endpoint: Endpoint,
+  subject: Subject,
+  ownBackends: OwnBackends,
+): Promise<Session> {
   let alive = true;
   client.on('end', () => (alive = false));
   client.on('error', () => (alive = false));
@@ -137,7 +142,11 @@ async function startSession(client: Client, endpoint: Endpoint, subject: Subject
       throw databaseFailure(error, subject, doing);
     }
   };
-  const rows = async <Row extends QueryResultRow>(doing: string, sql: string, values?: readonly unknown[]): Promise<Row[]> => {
+  const rows = async <Row extends QueryResultRow>(
+    doing: string,
+    sql: string,
+    values?: readonly unknown[],
+  ): Promise<Row[]> => {
     const result = await run(doing, sql, values);
     return (Array.isArray(result) ? (result.at(-1)?.rows ?? []) : result.rows) as Row[];
   };
@@ -151,13 +160,17 @@ async function startSession(client: Client, endpoint: Endpoint, subject: Subject
   );
   if (!first) throw stalled('InternalError', `${subject.where} answered nothing. Read the server's log.`);
   const claimed = (client as Client & { processID: number | null }).processID;
-  if (claimed !== first.pid) throw poolerRefused(subject.where, 'its session belongs to another backend than the one that was promised');
+  if (claimed !== first.pid)
+    throw poolerRefused(subject.where, 'its session belongs to another backend than the one that was promised');
   if (first.database !== endpoint.database) {
     throw poolerRefused(subject.where, `it leads to the database "${first.database}"`);
   }
   const major = Math.floor(Number(first.version_num) / 10_000);
   if (major < oldestMajor) {
-    throw stalled('ServerNotSupported', `${subject.where} is PostgreSQL ${first.version}; ${oldestMajor} is the oldest that is supported. Upgrade the server (pg_upgrade).`);
+    throw stalled(
+      'ServerNotSupported',
+      `${subject.where} is PostgreSQL ${first.version}; ${oldestMajor} is the oldest that is supported. Upgrade the server (pg_upgrade).`,
+    );
   }
   ownBackends.add(first.pid);
   client.on('end', () => ownBackends.delete(first.pid));

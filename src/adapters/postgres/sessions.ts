@@ -41,7 +41,11 @@ export async function endSessions(
       selection.values,
     );
     if (found.length === 0) return seen.size;
-    if (performance.now() > deadline) throw onRemaining(found.map(({ who }) => who), refused);
+    if (performance.now() > deadline)
+      throw onRemaining(
+        found.map(({ who }) => who),
+        refused,
+      );
     for (const { pid } of found) {
       seen.add(pid);
       for (const killer of killers) {

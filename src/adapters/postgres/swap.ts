@@ -10,13 +10,20 @@ import { endSessions } from './sessions.ts';
 /** For how long sessions are ended that come back or do not go, before the swap is given up. */
 const endSessionsSeconds = 10;
 
-export async function readSwapState(maintenance: Statements, live: OwnDatabase, into: OwnDatabase, aside: OwnDatabase): Promise<SwapState> {
+export async function readSwapState(
+  maintenance: Statements,
+  live: OwnDatabase,
+  into: OwnDatabase,
+  aside: OwnDatabase,
+): Promise<SwapState> {
   const found = await findDatabases(maintenance, [live, into, aside]);
   const named = (name: string) => found.find((row) => row.name === name);
   const atLive = named(live.name);
   const describe = (): SwapState => ({
     kind: 'unknown',
-    found: found.map(({ name, oid, open }) => `"${name}" has oid ${oid}${open ? '' : ' (closed)'}`).join(', ') || 'none of the databases exists',
+    found:
+      found.map(({ name, oid, open }) => `"${name}" has oid ${oid}${open ? '' : ' (closed)'}`).join(', ') ||
+      'none of the databases exists',
   });
   if (atLive?.oid === live.oid) {
     // Its place is taken: the renames could not go through.
@@ -38,20 +45,31 @@ export async function readSwapState(maintenance: Statements, live: OwnDatabase, 
  * The old database stays open to its owner and to superusers, so that it can be looked at and dumped; PUBLIC and
  * whoever else was granted it can't connect, so that nothing goes on writing there unnoticed.
  */
-export async function swap(context: Context, live: OwnDatabase, into: OwnDatabase, aside: OwnDatabase): Promise<{ readonly closedMs: number }> {
+export async function swap(
+  context: Context,
+  live: OwnDatabase,
+  into: OwnDatabase,
+  aside: OwnDatabase,
+): Promise<{ readonly closedMs: number }> {
   const maintenance = await context.onMaintenance();
   const state = await readSwapState(maintenance, live, into, aside);
   if (state.kind === 'swapped') return { closedMs: 0 };
   if (state.kind === 'unknown' || !state.intoExists) {
     const found = state.kind === 'unknown' ? state.found : `there is no "${into.name}" with oid ${into.oid}`;
-    throw stalled('RecoveryFailed', `"${live.name}" was not swapped, as things are not where they should be: ${found}. Put the names right by hand (ALTER DATABASE … RENAME TO …), then: migration-target reconcile NAME`);
+    throw stalled(
+      'RecoveryFailed',
+      `"${live.name}" was not swapped, as things are not where they should be: ${found}. Put the names right by hand (ALTER DATABASE … RENAME TO …), then: migration-target reconcile NAME`,
+    );
   }
   await refuseBlockers(maintenance, live);
   await context.leaveLive();
 
   const from = performance.now();
   try {
-    await maintenance.script('Closing the live database', `ALTER DATABASE ${quoteName(live.name)} ALLOW_CONNECTIONS false`);
+    await maintenance.script(
+      'Closing the live database',
+      `ALTER DATABASE ${quoteName(live.name)} ALLOW_CONNECTIONS false`,
+    );
     await emptyBoth(context, maintenance, live, into);
     await rename(maintenance, live, into, aside);
     return { closedMs: performance.now() - from };
@@ -71,20 +89,33 @@ async function refuseBlockers(maintenance: Statements, live: OwnDatabase): Promi
     [live.oid],
   );
   if (blockers.length > 0) {
-    throw stalled('SwapBlocked', `"${live.name}" can't be swapped because of ${blockers.map(({ what }) => what).join(', ')}. End each, then: migration-target reconcile NAME`);
+    throw stalled(
+      'SwapBlocked',
+      `"${live.name}" can't be swapped because of ${blockers.map(({ what }) => what).join(', ')}. End each, then: migration-target reconcile NAME`,
+    );
   }
 }
 
 /** Neither database may have a session while it is renamed; new ones can't come to the closed one, and nobody knows the other. */
 async function emptyBoth(context: Context, maintenance: Session, live: OwnDatabase, into: OwnDatabase): Promise<void> {
-  await using application = context.worker === context.application ? null : await context.connect(context.settings.maintenanceDatabase, context.application).catch(() => null);
+  await using application =
+    context.worker === context.application
+      ? null
+      : await context.connect(context.settings.maintenanceDatabase, context.application).catch(() => null);
   await endSessions(
     application === null ? [maintenance] : [maintenance, application],
     // Of sessions whose role may not be looked into the type is NULL. Autovacuum makes way by itself.
-    { condition: `datid IN ($1::text::oid, $2::text::oid) AND backend_type IS DISTINCT FROM 'autovacuum worker'`, values: [live.oid, into.oid] },
+    {
+      condition: `datid IN ($1::text::oid, $2::text::oid) AND backend_type IS DISTINCT FROM 'autovacuum worker'`,
+      values: [live.oid, into.oid],
+    },
     endSessionsSeconds,
     (who, cause) =>
-      stalled('SwapBlocked', `Sessions on "${live.name}" could not be ended: ${who.join(', ')}. Stop those programs, or give spec.database.adminUrlFrom the URL of a role that may end them (GRANT pg_signal_backend), then: migration-target reconcile NAME`, cause),
+      stalled(
+        'SwapBlocked',
+        `Sessions on "${live.name}" could not be ended: ${who.join(', ')}. Stop those programs, or give spec.database.adminUrlFrom the URL of a role that may end them (GRANT pg_signal_backend), then: migration-target reconcile NAME`,
+        cause,
+      ),
   );
 }
 
@@ -100,13 +131,19 @@ async function rename(maintenance: Session, live: OwnDatabase, into: OwnDatabase
       ].join('; '),
     );
     for (const grantee of await otherGrantees(transaction, live.oid)) {
-      await transaction.script('Revoking connections to the old database', `REVOKE CONNECT ON DATABASE ${quoteName(aside.name)} FROM ${grantee} CASCADE`);
+      await transaction.script(
+        'Revoking connections to the old database',
+        `REVOKE CONNECT ON DATABASE ${quoteName(aside.name)} FROM ${grantee} CASCADE`,
+      );
     }
     // Names were what was renamed; oids are what was meant. Nothing else can rename them until this commits.
     const now = await findDatabases(transaction, [live, into]);
     const isAt = (oid: number, name: string): boolean => now.some((row) => row.oid === oid && row.name === name);
     if (!isAt(live.oid, aside.name) || !isAt(into.oid, live.name)) {
-      throw stalled('RecoveryFailed', `While "${live.name}" was swapped somebody else renamed databases. See psql -l, put the names right, then: migration-target reconcile NAME`);
+      throw stalled(
+        'RecoveryFailed',
+        `While "${live.name}" was swapped somebody else renamed databases. See psql -l, put the names right, then: migration-target reconcile NAME`,
+      );
     }
   });
 }
@@ -140,5 +177,9 @@ async function openAgain(context: Context, live: OwnDatabase, cause: unknown): P
 export async function reopen(maintenance: Statements, live: OwnDatabase): Promise<void> {
   const found = await findDatabases(maintenance, [live]);
   const closed = found.find(({ name, oid, open }) => name === live.name && oid === live.oid && !open);
-  if (closed) await maintenance.script('Opening the live database', `ALTER DATABASE ${quoteName(live.name)} ALLOW_CONNECTIONS true`);
+  if (closed)
+    await maintenance.script(
+      'Opening the live database',
+      `ALTER DATABASE ${quoteName(live.name)} ALLOW_CONNECTIONS true`,
+    );
 }

@@ -14,7 +14,8 @@ export interface Tls {
 export async function tlsFor(endpoint: Endpoint): Promise<Tls> {
   const p = endpoint.parameters;
   const mode = p['sslmode'] ?? 'prefer';
-  if (mode === 'disable' || mode === 'allow' || endpoint.host.startsWith('/')) return { options: null, required: false };
+  if (mode === 'disable' || mode === 'allow' || endpoint.host.startsWith('/'))
+    return { options: null, required: false };
 
   const rootCert = p['sslrootcert'] ?? (mode.startsWith('verify-') ? await defaultRootCert() : 'none');
   const trusted = rootCert === 'system' || rootCert === 'none' ? undefined : await readFile(rootCert, 'utf8');

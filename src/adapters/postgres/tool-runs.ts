@@ -28,11 +28,24 @@ export async function toolAccess(endpoint: Endpoint, applicationName: string): P
   // libpq before 17 knows no sslnegotiation; `postgres` is what it does anyway.
   const { sslnegotiation, ...parameters } = endpoint.parameters;
   const negotiation = sslnegotiation === 'direct' ? { sslnegotiation } : {};
-  const settings = { ...parameters, ...negotiation, host: endpoint.host, port: `${endpoint.port}`, user: endpoint.user, passfile };
+  const settings = {
+    ...parameters,
+    ...negotiation,
+    host: endpoint.host,
+    port: `${endpoint.port}`,
+    user: endpoint.user,
+    passfile,
+  };
   const escaped = (endpoint.password ?? '').replace(/[\\:]/g, '\\$&');
   try {
     await writeFile(passfile, `*:*:*:*:${escaped}\n`, privateFile);
-    await writeFile(serviceFile, `[target]\n${Object.entries(settings).map(([key, value]) => `${key}=${value}\n`).join('')}`, privateFile);
+    await writeFile(
+      serviceFile,
+      `[target]\n${Object.entries(settings)
+        .map(([key, value]) => `${key}=${value}\n`)
+        .join('')}`,
+      privateFile,
+    );
   } catch (error) {
     await rm(directory, { recursive: true, force: true });
     throw error;
@@ -64,30 +77,56 @@ function complaint(outcome: Outcome): string {
 export function toolFailure(tool: string, endpoint: Endpoint, outcome: Outcome, reason: Reason, next: string): Failure {
   const said = complaint(outcome);
   const what = `${tool} on ${describeEndpoint(endpoint)}: ${said}.`;
-  if (/No such file|could not (open|read) (from )?(input|directory|large object TOC)|unexpected end of file|could not uncompress|input file|magic string/i.test(said)) {
+  if (
+    /No such file|could not (open|read) (from )?(input|directory|large object TOC)|unexpected end of file|could not uncompress|input file|magic string/i.test(
+      said,
+    )
+  ) {
     return stalled('BackupInvalid', `${what} Take another backup: migration-target backups`);
   }
-  if (/No space left on device|Read-only file system|Disk quota|could not (write|create|open) .*(file|directory)/i.test(said)) {
-    return retry('StorageUnavailable', `${what} Make room or mend the rights of the folder; it is tried again by itself.`);
+  if (
+    /No space left on device|Read-only file system|Disk quota|could not (write|create|open) .*(file|directory)/i.test(
+      said,
+    )
+  ) {
+    return retry(
+      'StorageUnavailable',
+      `${what} Make room or mend the rights of the folder; it is tried again by itself.`,
+    );
   }
   if (/lock timeout|statement timeout|could not obtain lock/.test(said)) {
     return retry('LockTimedOut', `${what} Another session held a table; it is tried again by itself.`);
   }
-  if (/server closed the connection|terminating connection|could not connect|connection to server|the database system is|connection not open|no connection to the server/.test(said)) {
+  if (
+    /server closed the connection|terminating connection|could not connect|connection to server|the database system is|connection not open|no connection to the server/.test(
+      said,
+    )
+  ) {
     return retry('DatabaseUnreachable', `${what} It is tried again by itself.`);
   }
   if (/row-level security/.test(said)) {
-    return stalled('RowsHidden', `${what} Give spec.database.adminUrlFrom a role that sees every row: ALTER ROLE … BYPASSRLS`);
+    return stalled(
+      'RowsHidden',
+      `${what} Give spec.database.adminUrlFrom a role that sees every row: ALTER ROLE … BYPASSRLS`,
+    );
   }
   if (/permission denied|must be (owner|member|superuser|able to)/.test(said)) {
-    return stalled('PermissionDenied', `${what} Grant the right, or give spec.database.adminUrlFrom the URL of a role that has it.`);
+    return stalled(
+      'PermissionDenied',
+      `${what} Grant the right, or give spec.database.adminUrlFrom the URL of a role that has it.`,
+    );
   }
   if (outcome.signal !== null) return retry('OperationInterrupted', `${what} It is tried again by itself.`);
   return stalled(reason, `${what} ${next}`);
 }
 
 /** A command of a tool on a database. `-w`: never asks for a password. */
-export const toolCommand = (program: string, access: ToolAccess, args: readonly string[], rest: Partial<Command> = {}): Command => ({
+export const toolCommand = (
+  program: string,
+  access: ToolAccess,
+  args: readonly string[],
+  rest: Partial<Command> = {},
+): Command => ({
   program,
   args: ['--no-password', `--dbname=${access.dbname}`, ...args],
   env: access.env,

@@ -34,10 +34,15 @@ export function createToolFinder(ownDirectories: readonly string[] = []): ToolFi
 async function findTools(major: number, ownDirectories: readonly string[]): Promise<Tools> {
   const searched: string[] = [];
   for (const directory of await candidateDirectories(major, ownDirectories)) {
-    const tools = { pgDump: join(directory, 'pg_dump'), pgRestore: join(directory, 'pg_restore'), psql: join(directory, 'psql') };
+    const tools = {
+      pgDump: join(directory, 'pg_dump'),
+      pgRestore: join(directory, 'pg_restore'),
+      psql: join(directory, 'psql'),
+    };
     const versions = await Promise.all(Object.values(tools).map(versionOf));
     const [version] = versions;
-    if (version != null && versions.every((text) => text !== null && majorOf(text) === major)) return { ...tools, version };
+    if (version != null && versions.every((text) => text !== null && majorOf(text) === major))
+      return { ...tools, version };
     searched.push(`${directory} (${version ?? 'no pg_dump'})`);
   }
   throw stalled(
@@ -50,7 +55,8 @@ async function findTools(major: number, ownDirectories: readonly string[]): Prom
 
 /** Those whose name tells the major come before PATH: there, Debian's pg_dump is a wrapper that picks a version itself. */
 async function candidateDirectories(major: number, ownDirectories: readonly string[]): Promise<readonly string[]> {
-  const split = (list: string | undefined): string[] => (list ?? '').split(delimiter).filter((directory) => directory !== '');
+  const split = (list: string | undefined): string[] =>
+    (list ?? '').split(delimiter).filter((directory) => directory !== '');
   const all = [
     ...ownDirectories,
     ...split(process.env['MIGRATION_TARGET_PG_BIN']),
@@ -61,7 +67,9 @@ async function candidateDirectories(major: number, ownDirectories: readonly stri
     '/opt/homebrew/opt/libpq/bin',
     ...split(process.env['PATH']),
   ];
-  const existing = await Promise.all(all.map(async (directory) => ((await listed(directory)).includes('pg_dump') ? directory : null)));
+  const existing = await Promise.all(
+    all.map(async (directory) => ((await listed(directory)).includes('pg_dump') ? directory : null)),
+  );
   return [...new Set(existing.filter((directory) => directory !== null))];
 }
 
@@ -72,7 +80,11 @@ const listed = (directory: string): Promise<readonly string[]> => readdir(direct
 async function versionOf(program: string): Promise<string | null> {
   try {
     await access(program, constants.X_OK);
-    const { code, stdout } = await run({ program, args: ['--version'], env: { LC_ALL: 'C', PATH: process.env['PATH'] ?? '' } });
+    const { code, stdout } = await run({
+      program,
+      args: ['--version'],
+      env: { LC_ALL: 'C', PATH: process.env['PATH'] ?? '' },
+    });
     return code === 0 ? (/^\S+ \(PostgreSQL\) [0-9.a-z]+/.exec(stdout)?.[0] ?? null) : null;
   } catch {
     // A directory of the list without the tool, or a tool for another machine: the search goes on, and names what it saw.

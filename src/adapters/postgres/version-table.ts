@@ -29,12 +29,25 @@ export async function readVersionTable(session: Statements, table: TableName): P
 }
 
 /** Makes the table say exactly that; made as alembic itself would where it is missing, for `owner`. */
-export async function stamp(session: Session, table: TableName, revisions: readonly string[], owner: string): Promise<void> {
+export async function stamp(
+  session: Session,
+  table: TableName,
+  revisions: readonly string[],
+  owner: string,
+): Promise<void> {
   const name = qualified(table.schema, table.name);
   await session.transaction('', async (transaction) => {
     if ((await readVersionTable(transaction, table)).kind === 'missing') {
-      const [schema] = await transaction.rows<{ present: boolean }>('Looking for the schema', 'SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS present', [table.schema]);
-      if (schema?.present !== true) await transaction.script('Creating the schema', `CREATE SCHEMA ${quoteName(table.schema)} AUTHORIZATION ${quoteName(owner)}`);
+      const [schema] = await transaction.rows<{ present: boolean }>(
+        'Looking for the schema',
+        'SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS present',
+        [table.schema],
+      );
+      if (schema?.present !== true)
+        await transaction.script(
+          'Creating the schema',
+          `CREATE SCHEMA ${quoteName(table.schema)} AUTHORIZATION ${quoteName(owner)}`,
+        );
       await transaction.script(
         'Creating the version table',
         `CREATE TABLE ${name} (version_num varchar(32) NOT NULL, CONSTRAINT ${quoteName(`${table.name}_pkc`)} PRIMARY KEY (version_num));

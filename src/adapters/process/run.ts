@@ -40,7 +40,10 @@ export interface Running {
 }
 
 /** Starts a program without a shell. `collectStdout: false` leaves stdout to the caller. */
-export function start(command: Command, options: { readonly collectStdout: boolean } = { collectStdout: true }): Running {
+export function start(
+  command: Command,
+  options: { readonly collectStdout: boolean } = { collectStdout: true },
+): Running {
   const child = spawn(command.program, [...command.args], {
     env: { ...command.env },
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -114,7 +117,11 @@ export async function pipe(left: Command, right: Promise<Command>): Promise<read
 }
 
 function isBrokenPipe(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && ['EPIPE', 'ERR_STREAM_PREMATURE_CLOSE', 'ECONNRESET'].includes(String(error.code));
+  return (
+    error instanceof Error &&
+    'code' in error &&
+    ['EPIPE', 'ERR_STREAM_PREMATURE_CLOSE', 'ECONNRESET'].includes(String(error.code))
+  );
 }
 
 function terminate(child: ChildProcess): void {

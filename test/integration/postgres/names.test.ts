@@ -14,7 +14,11 @@ describe.each(majors)('PostgreSQL %i: a database', (major) => {
     ['x'.repeat(63), 'secret'],
     [`${'ü'.repeat(29)}-1234`, 'ü'],
   ])('named %s goes through everything, and is just a name', async (name, password) => {
-    await using database = await createDatabase(major, { name, password, sql: `${versionTable('a1')} CREATE TABLE t AS SELECT i FROM generate_series(1, 10) i;` });
+    await using database = await createDatabase(major, {
+      name,
+      password,
+      sql: `${versionTable('a1')} CREATE TABLE t AS SELECT i FROM generate_series(1, 10) i;`,
+    });
     await using folder = await temporaryFolder();
     await using live = await open(database);
     const before = await identify(database);
@@ -31,7 +35,9 @@ describe.each(majors)('PostgreSQL %i: a database', (major) => {
     const restored = await live.contents(into);
     expect(restored.rowCounts).toEqual({ 'public.alembic_version': 1, 'public.t': 10 });
     expect(restored.versionTable).toEqual({ kind: 'present', revisions: ['a1'] });
-    expect((await live.canonicalSchema(await live.newDatabase('scratch', 'abc123'))).digest).toBe(restored.schema.digest);
+    expect((await live.canonicalSchema(await live.newDatabase('scratch', 'abc123'))).digest).toBe(
+      restored.schema.digest,
+    );
 
     await live.swap(before, into, aside);
     expect((await live.read()).identity).toMatchObject({ name, oid: into.oid });

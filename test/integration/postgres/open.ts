@@ -9,7 +9,10 @@ import type { DatabaseSettings, LiveDatabase, Progress } from '../../../src/roll
 import { query, type TestDatabase } from '../../support/postgres.ts';
 
 /** Opens a test's database as the procedure does. Each call is a process of its own, as far as sessions go. */
-export async function open(database: TestDatabase, change: Partial<DatabaseSettings> & { readonly toolDirectories?: readonly string[] } = {}): Promise<LiveDatabase> {
+export async function open(
+  database: TestDatabase,
+  change: Partial<DatabaseSettings> & { readonly toolDirectories?: readonly string[] } = {},
+): Promise<LiveDatabase> {
   const { toolDirectories = [database.server.binDir], ...settings } = change;
   return createDatabases({ toolDirectories }).open({
     url: database.url,
@@ -43,7 +46,11 @@ export async function temporaryFolder(): Promise<{ readonly path: string } & Asy
 
 /** The live database by name and oid. */
 export async function identify(database: TestDatabase): Promise<OwnDatabase> {
-  const [row] = await query<{ oid: string }>(database.server.adminUrl, 'SELECT oid::text FROM pg_database WHERE datname = $1', [database.name]);
+  const [row] = await query<{ oid: string }>(
+    database.server.adminUrl,
+    'SELECT oid::text FROM pg_database WHERE datname = $1',
+    [database.name],
+  );
   return { name: database.name, oid: Number(row?.oid) };
 }
 

@@ -8,7 +8,9 @@ const reasonsOf = (state: { readonly blockers: readonly { readonly reason: strin
 
 describe.each(majors)('PostgreSQL %i: reading', (major) => {
   test('tells identity, server, revisions, role and size, and finds nothing in the way', async () => {
-    await using database = await createDatabase(major, { sql: `${versionTable('b2')} INSERT INTO alembic_version VALUES ('a1'); CREATE TABLE t (i int)` });
+    await using database = await createDatabase(major, {
+      sql: `${versionTable('b2')} INSERT INTO alembic_version VALUES ('a1'); CREATE TABLE t (i int)`,
+    });
     await using live = await open(database);
     const state = await live.read();
     expect(state).toMatchObject({
@@ -27,7 +29,11 @@ describe.each(majors)('PostgreSQL %i: reading', (major) => {
     await using database = await createDatabase(major, { sql: versionTable('a1') });
     await using live = await open(database);
     await live.read();
-    const sessions = await query(database.server.adminUrl, 'SELECT datname, application_name FROM pg_stat_activity WHERE usename = $1', [database.owner]);
+    const sessions = await query(
+      database.server.adminUrl,
+      'SELECT datname, application_name FROM pg_stat_activity WHERE usename = $1',
+      [database.owner],
+    );
     expect(sessions).toEqual([{ datname: database.name, application_name: 'migration-target/abc123' }]);
   });
 
@@ -69,13 +75,18 @@ describe.each(majors)('PostgreSQL %i: reading', (major) => {
       sql: `${versionTable('a1')} CREATE SCHEMA evil; CREATE FUNCTION evil.count(text) RETURNS int LANGUAGE sql AS 'SELECT 1/0';
             CREATE TABLE evil.alembic_version (version_num text); CREATE VIEW evil.pg_class AS SELECT 1 AS x`,
     });
-    await query(database.adminUrl, `ALTER DATABASE "${database.name}" SET search_path = evil, pg_catalog, public; ALTER ROLE "${database.owner}" SET search_path = evil, pg_catalog`);
+    await query(
+      database.adminUrl,
+      `ALTER DATABASE "${database.name}" SET search_path = evil, pg_catalog, public; ALTER ROLE "${database.owner}" SET search_path = evil, pg_catalog`,
+    );
     await using live = await open(database);
     expect((await live.read()).versionTable).toEqual({ kind: 'present', revisions: ['a1'] });
   });
 
   test('reports row-level security that hides rows from the role, and not from one that bypasses it', async () => {
-    await using database = await createDatabase(major, { sql: `${versionTable('a1')} CREATE TABLE secrets (i int); ALTER TABLE secrets ENABLE ROW LEVEL SECURITY` });
+    await using database = await createDatabase(major, {
+      sql: `${versionTable('a1')} CREATE TABLE secrets (i int); ALTER TABLE secrets ENABLE ROW LEVEL SECURITY`,
+    });
     await using live = await open(database);
     // The owner of a table is not subject to its policies, unless they are forced.
     expect(reasonsOf(await live.read())).toEqual([]);
@@ -94,7 +105,11 @@ describe.each(majors)('PostgreSQL %i: reading', (major) => {
     await query(database.adminUrl, `CREATE TABLE private (i int); ALTER DATABASE "${database.name}" OWNER TO postgres`);
     await using live = await open(database);
     const state = await live.read();
-    expect(reasonsOf(state)).toEqual(['PermissionDenied change', 'PermissionDenied restore', 'PermissionDenied restore']);
+    expect(reasonsOf(state)).toEqual([
+      'PermissionDenied change',
+      'PermissionDenied restore',
+      'PermissionDenied restore',
+    ]);
     expect(state.role.createDatabase).toBe(false);
     expect(state.blockers[0]?.message).toContain('public.private');
     expect(state.blockers[1]?.message).toContain(`ALTER DATABASE "${database.name}" OWNER TO "${database.owner}"`);
@@ -105,12 +120,18 @@ describe.each(majors)('PostgreSQL %i: reading', (major) => {
     await using database = await createDatabase(major);
     await query(database.adminUrl, versionTable('a1'));
     await using live = await open(database);
-    expect(await failureOf(live.read())).toMatchObject({ reason: 'PermissionDenied', message: expect.stringContaining('GRANT SELECT') });
+    expect(await failureOf(live.read())).toMatchObject({
+      reason: 'PermissionDenied',
+      message: expect.stringContaining('GRANT SELECT'),
+    });
   });
 
   test('reports prepared transactions, replication slots and subscriptions', async () => {
     await using database = await createDatabase(major, { sql: `${versionTable('a1')} CREATE TABLE t (i int)` });
-    await query(database.adminUrl, `CREATE SUBSCRIPTION "sub_${database.owner}" CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false, slot_name = NONE)`);
+    await query(
+      database.adminUrl,
+      `CREATE SUBSCRIPTION "sub_${database.owner}" CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false, slot_name = NONE)`,
+    );
     await query(database.adminUrl, `SELECT pg_create_logical_replication_slot('slot_${database.owner}', 'pgoutput')`);
     await query(database.url, `BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'gid_${database.owner}'`);
     await using live = await open(database);
@@ -144,14 +165,22 @@ describe.each(majors)('PostgreSQL %i: opening', (major) => {
     expect(await wrong({ pathname: '/nowhere' })).toMatchObject({ reason: 'DatabaseNotFound', kind: 'stalled' });
     expect(await wrong({ pathname: '/postgres' })).toMatchObject({ reason: 'DatabaseNameRefused' });
     expect(await wrong({ port: '1' })).toMatchObject({ reason: 'DatabaseUnreachable', kind: 'retry' });
-    expect(await wrong({ hostname: 'nowhere.invalid' })).toMatchObject({ reason: 'DatabaseUnreachable', kind: 'retry' });
-    expect(await wrong({ search: '?sslmode=require' })).toMatchObject({ reason: 'DatabaseUnreachable', kind: 'stalled' });
+    expect(await wrong({ hostname: 'nowhere.invalid' })).toMatchObject({
+      reason: 'DatabaseUnreachable',
+      kind: 'retry',
+    });
+    expect(await wrong({ search: '?sslmode=require' })).toMatchObject({
+      reason: 'DatabaseUnreachable',
+      kind: 'stalled',
+    });
   });
 
   test('takes SQLAlchemy URLs, and parameters that only say how to connect', async () => {
     await using database = await createDatabase(major, { sql: versionTable('a1') });
     const url = database.url.replace(/^\w+:/, 'postgresql+asyncpg:');
-    await using live = await open(database, { url: `${url}?target_session_attrs=read-write&options=-c%20work_mem%3D5MB&application_name=other` });
+    await using live = await open(database, {
+      url: `${url}?target_session_attrs=read-write&options=-c%20work_mem%3D5MB&application_name=other`,
+    });
     expect(await live.query('SHOW work_mem')).toBe('5MB');
     expect(await live.query('SHOW application_name')).toBe('migration-target/abc123');
   });
@@ -161,14 +190,19 @@ describe.each(majors)('PostgreSQL %i: opening', (major) => {
     const others = majors.filter((other) => other !== major);
     for (const other of others.slice(0, 1)) {
       await using elsewhere = await createDatabase(other, { name: database.name });
-      expect(await failureOf(open(database, { adminUrl: elsewhere.adminUrl }))).toMatchObject({ reason: 'DatabaseUrlInvalid', message: expect.stringContaining('another server') });
+      expect(await failureOf(open(database, { adminUrl: elsewhere.adminUrl }))).toMatchObject({
+        reason: 'DatabaseUrlInvalid',
+        message: expect.stringContaining('another server'),
+      });
     }
   });
 });
 
 describe.each(majors)("PostgreSQL %i: a user's query", (major) => {
   test('runs alone, reads only, and resolves names as the application does', async () => {
-    await using database = await createDatabase(major, { sql: 'CREATE SCHEMA app; CREATE TABLE app.users AS SELECT 7 AS id' });
+    await using database = await createDatabase(major, {
+      sql: 'CREATE SCHEMA app; CREATE TABLE app.users AS SELECT 7 AS id',
+    });
     await query(database.url, `ALTER ROLE "${database.owner}" SET search_path = app`);
     await using live = await open(database);
     expect(await live.query('SELECT id FROM users')).toBe('7');

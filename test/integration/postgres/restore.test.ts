@@ -16,23 +16,42 @@ describe.each(majors)('PostgreSQL %i: a restore', (major) => {
     await using live = await open(database);
     const into = await restoreCopy(live, folder.path);
     const restored = databaseUrl(database.url, { database: into.name });
-    expect((await live.contents(into)).rowCounts).toEqual({ 'pg_catalog.pg_largeobject_metadata': 1, 'public.alembic_version': 1, 'public.t': 500 });
-    expect(await query(restored, "SELECT nextval('t_id_seq')::int AS n, (SELECT convert_from(lo_get(oid), 'UTF8') FROM pg_largeobject_metadata) AS lo")).toEqual([{ n: 501, lo: 'large' }]);
+    expect((await live.contents(into)).rowCounts).toEqual({
+      'pg_catalog.pg_largeobject_metadata': 1,
+      'public.alembic_version': 1,
+      'public.t': 500,
+    });
+    expect(
+      await query(
+        restored,
+        "SELECT nextval('t_id_seq')::int AS n, (SELECT convert_from(lo_get(oid), 'UTF8') FROM pg_largeobject_metadata) AS lo",
+      ),
+    ).toEqual([{ n: 501, lo: 'large' }]);
     expect(await query(restored, "SELECT reltuples::int AS n FROM pg_class WHERE relname = 't'")).toEqual([{ n: 500 }]);
   });
 
   test('tells how many tables are done, of how many', async () => {
-    await using database = await createDatabase(major, { sql: 'CREATE TABLE a AS SELECT 1 AS i; CREATE TABLE b AS SELECT 1 AS i' });
+    await using database = await createDatabase(major, {
+      sql: 'CREATE TABLE a AS SELECT 1 AS i; CREATE TABLE b AS SELECT 1 AS i',
+    });
     await using folder = await temporaryFolder();
     await using live = await open(database);
     const told: unknown[] = [];
     const dump = await live.dump(join(folder.path, 'dump'), (...progress) => told.push(progress));
-    expect(told).toEqual([[1, 2, 'tables'], [2, 2, 'tables']]);
+    expect(told).toEqual([
+      [1, 2, 'tables'],
+      [2, 2, 'tables'],
+    ]);
     const into = await live.newDatabase('restored', 'told');
     await live.createDatabase(into, dump.properties);
     told.length = 0;
-    await live.restoreInto(into, { path: join(folder.path, 'dump'), format: 'directory' }, (...progress) => told.push(progress));
-    expect(told).toEqual([[1, 2, 'tables'], [2, 2, 'tables']]);
+    await live.restoreInto(into, { path: join(folder.path, 'dump'), format: 'directory' }, (...progress) =>
+      told.push(progress),
+    );
+    expect(told).toEqual([
+      [1, 2, 'tables'],
+      [2, 2, 'tables'],
+    ]);
   });
 
   test('refuses what is no dump, and one that lacks a file', async () => {
@@ -44,10 +63,17 @@ describe.each(majors)('PostgreSQL %i: a restore', (major) => {
     expect(await failureOf(live.dump(path, silent))).toMatchObject({ reason: 'BackupFailed' });
     const into = await live.newDatabase('restored', 'none');
     await live.createDatabase(into, properties);
-    expect(await failureOf(live.restoreInto(into, { path: join(folder.path, 'nowhere'), format: 'directory' }, silent))).toMatchObject({ reason: 'BackupInvalid' });
-    expect(await failureOf(live.restoreInto(into, { path: folder.path, format: 'directory' }, silent))).toMatchObject({ reason: 'BackupInvalid' });
+    expect(
+      await failureOf(live.restoreInto(into, { path: join(folder.path, 'nowhere'), format: 'directory' }, silent)),
+    ).toMatchObject({ reason: 'BackupInvalid' });
+    expect(await failureOf(live.restoreInto(into, { path: folder.path, format: 'directory' }, silent))).toMatchObject({
+      reason: 'BackupInvalid',
+    });
     for (const name of await readdir(path)) if (name !== 'toc.dat') await rm(join(path, name));
-    expect(await failureOf(live.restoreInto(into, { path, format: 'directory' }, silent))).toMatchObject({ reason: 'BackupInvalid', kind: 'stalled' });
+    expect(await failureOf(live.restoreInto(into, { path, format: 'directory' }, silent))).toMatchObject({
+      reason: 'BackupInvalid',
+      kind: 'stalled',
+    });
   });
 
   test('stamps where the dump carried no version table, as alembic would', async () => {
@@ -61,13 +87,20 @@ describe.each(majors)('PostgreSQL %i: a restore', (major) => {
     expect((await live.contents(scratch)).versionTable).toEqual({ kind: 'present', revisions: [] });
     const inside = databaseUrl(database.url, { database: scratch.name });
     await query(inside, `INSERT INTO "my schema"."v""t" VALUES ('c3')`);
-    expect(await query(inside, `SELECT conname FROM pg_constraint WHERE contype = 'p' AND connamespace = '"my schema"'::regnamespace`)).toEqual([{ conname: 'v"t_pkc' }]);
+    expect(
+      await query(
+        inside,
+        `SELECT conname FROM pg_constraint WHERE contype = 'p' AND connamespace = '"my schema"'::regnamespace`,
+      ),
+    ).toEqual([{ conname: 'v"t_pkc' }]);
   });
 });
 
 describe.each(majors)('PostgreSQL %i: a plain .sql file', (major) => {
   test('as pg_dump writes it is restored', async () => {
-    await using database = await createDatabase(major, { sql: `${versionTable('a1')} CREATE TABLE t (v text); INSERT INTO t VALUES (E'\\\\! id\\nline'), (NULL), ('it''s')` });
+    await using database = await createDatabase(major, {
+      sql: `${versionTable('a1')} CREATE TABLE t (v text); INSERT INTO t VALUES (E'\\\\! id\\nline'), (NULL), ('it''s')`,
+    });
     await using folder = await temporaryFolder();
     await using live = await open(database);
     const path = join(folder.path, 'backup.sql');
@@ -79,8 +112,12 @@ describe.each(majors)('PostgreSQL %i: a plain .sql file', (major) => {
     await live.restoreInto(into, { path, format: 'plain' }, silent);
     const contents = await live.contents(into);
     expect(contents.rowCounts).toEqual({ 'public.alembic_version': 1, 'public.t': 3 });
-    expect(contents.schema.lines).toEqual((await live.canonicalSchema(await live.newDatabase('scratch', 'plain'))).lines);
-    expect(await query(databaseUrl(database.url, { database: into.name }), 'SELECT v FROM t ORDER BY v NULLS LAST LIMIT 1')).toEqual([{ v: '\\! id\nline' }]);
+    expect(contents.schema.lines).toEqual(
+      (await live.canonicalSchema(await live.newDatabase('scratch', 'plain'))).lines,
+    );
+    expect(
+      await query(databaseUrl(database.url, { database: into.name }), 'SELECT v FROM t ORDER BY v NULLS LAST LIMIT 1'),
+    ).toEqual([{ v: '\\! id\nline' }]);
   });
 
   test.each([
@@ -113,7 +150,10 @@ describe.each(majors)('PostgreSQL %i: a plain .sql file', (major) => {
     await writeFile(path, 'CREATE TABLE t (i int);\nINSERT INTO nowhere VALUES (1);\n');
     const into = await live.newDatabase('restored', 'broken');
     await live.createDatabase(into, 'scratch');
-    expect(await failureOf(live.restoreInto(into, { path, format: 'plain' }, silent))).toMatchObject({ reason: 'RestoreFailed', message: expect.stringContaining('nowhere') });
+    expect(await failureOf(live.restoreInto(into, { path, format: 'plain' }, silent))).toMatchObject({
+      reason: 'RestoreFailed',
+      message: expect.stringContaining('nowhere'),
+    });
     expect((await live.contents(into)).rowCounts).toEqual({});
   });
 });

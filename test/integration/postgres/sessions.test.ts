@@ -6,7 +6,15 @@ import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import pg from 'pg';
 
-import { createDatabase, databaseUrl, majors, query, startOwnServer, startReplica, testServer } from '../../support/postgres.ts';
+import {
+  createDatabase,
+  databaseUrl,
+  majors,
+  query,
+  startOwnServer,
+  startReplica,
+  testServer,
+} from '../../support/postgres.ts';
 import { failureOf, open, silent, temporaryFolder, versionTable } from './open.ts';
 
 const named = async (url: string, applicationName: string): Promise<pg.Client> => {
@@ -55,7 +63,10 @@ describe.each(majors)('PostgreSQL %i: the lock', (major) => {
     await using lock = await live.lock();
     await query(database.server.adminUrl, 'SELECT pg_terminate_backend($1)', [lock?.token.pid]);
     for (let i = 0; i < 2; i += 1) {
-      expect(await failureOf(lock?.assertHeld() ?? Promise.resolve())).toMatchObject({ reason: 'DatabaseUnreachable', kind: 'retry' });
+      expect(await failureOf(lock?.assertHeld() ?? Promise.resolve())).toMatchObject({
+        reason: 'DatabaseUnreachable',
+        kind: 'retry',
+      });
     }
     await using again = await live.lock();
     await again?.assertHeld();
@@ -63,8 +74,12 @@ describe.each(majors)('PostgreSQL %i: the lock', (major) => {
 
   test("outlives the server's idle and transaction time-outs", async () => {
     await using database = await createDatabase(major);
-    await query(database.server.adminUrl, `ALTER ROLE ${database.owner} SET idle_in_transaction_session_timeout = '50ms'; ALTER ROLE ${database.owner} SET statement_timeout = '50ms'`);
-    if (major >= 17) await query(database.server.adminUrl, `ALTER ROLE ${database.owner} SET transaction_timeout = '50ms'`);
+    await query(
+      database.server.adminUrl,
+      `ALTER ROLE ${database.owner} SET idle_in_transaction_session_timeout = '50ms'; ALTER ROLE ${database.owner} SET statement_timeout = '50ms'`,
+    );
+    if (major >= 17)
+      await query(database.server.adminUrl, `ALTER ROLE ${database.owner} SET transaction_timeout = '50ms'`);
     await using live = await open(database);
     await using lock = await live.lock();
     // Longer than each of them, spent in the server.
@@ -84,7 +99,10 @@ describe.each(majors)("PostgreSQL %i: a dead operation's sessions", (major) => {
     const scratch = await live.newDatabase('scratch', 'dead');
     await live.createDatabase(scratch, 'scratch');
 
-    const [mine] = await query<{ name: string }>(database.server.adminUrl, `SELECT application_name AS name FROM pg_stat_activity WHERE datname = 'postgres' AND usename = '${database.owner}'`);
+    const [mine] = await query<{ name: string }>(
+      database.server.adminUrl,
+      `SELECT application_name AS name FROM pg_stat_activity WHERE datname = 'postgres' AND usename = '${database.owner}'`,
+    );
     const elsewhere = mine?.name.replace('abc123', 'dead') ?? '';
     expect(elsewhere).toMatch(/^migration-target\/dead@/);
     const dead = await Promise.all([
@@ -92,7 +110,10 @@ describe.each(majors)("PostgreSQL %i: a dead operation's sessions", (major) => {
       named(databaseUrl(database.url, { database: scratch.name }), elsewhere),
       named(databaseUrl(database.url, { database: 'postgres' }), elsewhere),
     ]);
-    const bystanders = await Promise.all([named(database.url, 'application'), named(neighbour.url, 'migration-target/dead')]);
+    const bystanders = await Promise.all([
+      named(database.url, 'application'),
+      named(neighbour.url, 'migration-target/dead'),
+    ]);
 
     expect(await live.endOperationSessions()).toBe(3);
     expect(await Promise.all(dead.map(isAlive))).toEqual([false, false, false]);
@@ -104,10 +125,16 @@ describe.each(majors)("PostgreSQL %i: a dead operation's sessions", (major) => {
 
   test('of the application are ended by its own role where the administrator may not', async () => {
     await using database = await createDatabase(major, { sql: versionTable('a1') });
-    await using server = { url: database.server.adminUrl, [Symbol.asyncDispose]: () => query(database.server.adminUrl, `DROP ROLE admin_${database.owner}`).then(() => undefined) };
+    await using server = {
+      url: database.server.adminUrl,
+      [Symbol.asyncDispose]: () =>
+        query(database.server.adminUrl, `DROP ROLE admin_${database.owner}`).then(() => undefined),
+    };
     await query(server.url, `CREATE ROLE admin_${database.owner} LOGIN CREATEDB PASSWORD 'x'`);
     const dead = await named(database.url, 'migration-target/dead');
-    await using live = await open(database, { adminUrl: databaseUrl(database.url, { user: `admin_${database.owner}`, password: 'x' }) });
+    await using live = await open(database, {
+      adminUrl: databaseUrl(database.url, { user: `admin_${database.owner}`, password: 'x' }),
+    });
     expect(await live.endOperationSessions()).toBe(1);
     expect(await isAlive(dead)).toBe(false);
   });
@@ -149,8 +176,12 @@ describe.each(majors)('PostgreSQL %i: the tools', (major) => {
     expect(seen).not.toContain('s3cret');
     expect(seen).not.toContain('PGPASSWORD');
     // Both files of each run, and of no run other rights.
-    expect(seen.match(/^\d{3}$/gm)).toEqual(Array.from({ length: 2 * (seen.match(/--dbname=/g)?.length ?? 0) }, () => '600'));
-    const left = (await readdir(tmpdir())).filter((name) => name.startsWith('migration-target-pg-') && !before.has(name));
+    expect(seen.match(/^\d{3}$/gm)).toEqual(
+      Array.from({ length: 2 * (seen.match(/--dbname=/g)?.length ?? 0) }, () => '600'),
+    );
+    const left = (await readdir(tmpdir())).filter(
+      (name) => name.startsWith('migration-target-pg-') && !before.has(name),
+    );
     for (const name of left) expect(seen).not.toContain(name);
   });
 });
@@ -168,7 +199,9 @@ describe.each(majors)('PostgreSQL %i: a URL', (major) => {
         const state = await live.read();
         expect(state.versionTable).toEqual({ kind: 'present', revisions: ['a1'] });
         expect(state.blockers).toMatchObject([{ reason: 'DatabaseReadOnly', blocks: 'change' }]);
-        expect(await failureOf(live.createDatabase(await live.newDatabase('scratch', 'x'), 'scratch'))).toMatchObject({ reason: 'DatabaseReadOnly' });
+        expect(await failureOf(live.createDatabase(await live.newDatabase('scratch', 'x'), 'scratch'))).toMatchObject({
+          reason: 'DatabaseReadOnly',
+        });
       } finally {
         await replica.stop();
       }

@@ -39,13 +39,18 @@ async function stage(major: (typeof majors)[number]): Promise<Stage> {
   };
 }
 
-const content = async (database: TestDatabase, name = database.name) => (await query<{ v: string }>(databaseUrl(database.url, { database: name }), 'SELECT v FROM t'))[0]?.v;
+const content = async (database: TestDatabase, name = database.name) =>
+  (await query<{ v: string }>(databaseUrl(database.url, { database: name }), 'SELECT v FROM t'))[0]?.v;
 
 describe.each(majors)('PostgreSQL %i: a swap', (major) => {
   test('gives the restored database the live name, and is nothing when asked for again', async () => {
     await using scene = await stage(major);
     const { live, origin, into, aside, database } = scene;
-    expect(await live.swapState(origin, into, aside)).toEqual({ kind: 'notSwapped', liveClosed: false, intoExists: true });
+    expect(await live.swapState(origin, into, aside)).toEqual({
+      kind: 'notSwapped',
+      liveClosed: false,
+      intoExists: true,
+    });
     expect((await live.swap(origin, into, aside)).closedMs).toBeGreaterThan(0);
     expect(await live.swapState(origin, into, aside)).toEqual({ kind: 'swapped' });
     expect(await content(database)).toBe('restored');
@@ -56,18 +61,28 @@ describe.each(majors)('PostgreSQL %i: a swap', (major) => {
   test('keeps the old database open to its owner, and to nobody whom it was granted', async () => {
     await using scene = await stage(major);
     const { live, origin, into, aside, database } = scene;
-    await admin(database, `CREATE ROLE other_${database.owner} LOGIN PASSWORD 'x'; GRANT CONNECT ON DATABASE ${q(database.name)} TO other_${database.owner}`);
+    await admin(
+      database,
+      `CREATE ROLE other_${database.owner} LOGIN PASSWORD 'x'; GRANT CONNECT ON DATABASE ${q(database.name)} TO other_${database.owner}`,
+    );
     try {
       const asOther = databaseUrl(database.url, { user: `other_${database.owner}`, password: 'x' });
       await query(asOther, 'SELECT 1');
       await live.swap(origin, into, aside);
       expect(await content(database, aside.name)).toBe('origin');
-      await expect(query(databaseUrl(asOther, { database: aside.name }), 'SELECT 1')).rejects.toThrow('permission denied for database');
+      await expect(query(databaseUrl(asOther, { database: aside.name }), 'SELECT 1')).rejects.toThrow(
+        'permission denied for database',
+      );
     } finally {
-      await admin(database, `DROP OWNED BY other_${database.owner}; DROP ROLE other_${database.owner}`).catch(async () => {
-        await admin(database, `REVOKE ALL ON DATABASE ${q(database.name)}, ${q(aside.name)} FROM other_${database.owner}`);
-        await admin(database, `DROP ROLE other_${database.owner}`);
-      });
+      await admin(database, `DROP OWNED BY other_${database.owner}; DROP ROLE other_${database.owner}`).catch(
+        async () => {
+          await admin(
+            database,
+            `REVOKE ALL ON DATABASE ${q(database.name)}, ${q(aside.name)} FROM other_${database.owner}`,
+          );
+          await admin(database, `DROP ROLE other_${database.owner}`);
+        },
+      );
     }
   });
 
@@ -81,7 +96,14 @@ describe.each(majors)('PostgreSQL %i: a swap', (major) => {
       await client.query('BEGIN; SELECT 1');
       await new Promise((resolve) => client.once('end', resolve));
     });
-    while ((await admin(database, `SELECT FROM pg_stat_activity WHERE state = 'idle in transaction' AND usename = '${database.owner}'`)).length < 2);
+    while (
+      (
+        await admin(
+          database,
+          `SELECT FROM pg_stat_activity WHERE state = 'idle in transaction' AND usename = '${database.owner}'`,
+        )
+      ).length < 2
+    );
     await live.swap(origin, into, aside);
     await Promise.all(ended);
     expect(await content(database)).toBe('restored');
@@ -94,8 +116,16 @@ describe.each(majors)('PostgreSQL %i: a swap', (major) => {
     await superuser.connect();
     try {
       const failure = await failureOf(live.swap(origin, into, aside));
-      expect(failure).toMatchObject({ reason: 'SwapBlocked', kind: 'stalled', message: expect.stringContaining('postgres (pid') });
-      expect(await live.swapState(origin, into, aside)).toEqual({ kind: 'notSwapped', liveClosed: false, intoExists: true });
+      expect(failure).toMatchObject({
+        reason: 'SwapBlocked',
+        kind: 'stalled',
+        message: expect.stringContaining('postgres (pid'),
+      });
+      expect(await live.swapState(origin, into, aside)).toEqual({
+        kind: 'notSwapped',
+        liveClosed: false,
+        intoExists: true,
+      });
       expect(await content(database)).toBe('origin');
     } finally {
       await superuser.end();
@@ -128,7 +158,11 @@ describe.each(majors)('PostgreSQL %i: a swap', (major) => {
     await using lock = await live.lock();
     expect(lock).not.toBeNull();
     expect(await live.endOperationSessions()).toBe(0);
-    expect(await live.swapState(origin, into, aside)).toEqual({ kind: 'notSwapped', liveClosed: true, intoExists: true });
+    expect(await live.swapState(origin, into, aside)).toEqual({
+      kind: 'notSwapped',
+      liveClosed: true,
+      intoExists: true,
+    });
     await live.reopen(origin);
     expect((await live.read()).identity.oid).toBe(origin.oid);
 
@@ -138,15 +172,29 @@ describe.each(majors)('PostgreSQL %i: a swap', (major) => {
   });
 
   test.each([
-    ['the restored database is missing', (s: Stage) => `DROP DATABASE ${q(s.into.name)}`, { kind: 'notSwapped', liveClosed: false, intoExists: false }],
-    ['another has the name of the old one', (s: Stage) => `CREATE DATABASE ${q(s.aside.name)} OWNER ${s.database.owner}`, { kind: 'unknown', found: expect.stringContaining('__ocopy') }],
-    ['the live name is taken by another', (s: Stage) => `ALTER DATABASE ${q(s.database.name)} RENAME TO ${q(`${s.database.name}_x`)}`, { kind: 'unknown', found: expect.stringContaining('__rcopy') }],
+    [
+      'the restored database is missing',
+      (s: Stage) => `DROP DATABASE ${q(s.into.name)}`,
+      { kind: 'notSwapped', liveClosed: false, intoExists: false },
+    ],
+    [
+      'another has the name of the old one',
+      (s: Stage) => `CREATE DATABASE ${q(s.aside.name)} OWNER ${s.database.owner}`,
+      { kind: 'unknown', found: expect.stringContaining('__ocopy') },
+    ],
+    [
+      'the live name is taken by another',
+      (s: Stage) => `ALTER DATABASE ${q(s.database.name)} RENAME TO ${q(`${s.database.name}_x`)}`,
+      { kind: 'unknown', found: expect.stringContaining('__rcopy') },
+    ],
   ])('is not begun where %s', async (_, sql, expected) => {
     await using scene = await stage(major);
     const { live, origin, into, aside, database } = scene;
     await live[Symbol.asyncDispose]();
     await admin(database, sql(scene));
-    await using again = await open(database, { url: databaseUrl(database.url, { database: into.name }) }).catch(() => open(database));
+    await using again = await open(database, { url: databaseUrl(database.url, { database: into.name }) }).catch(() =>
+      open(database),
+    );
     expect(await again.swapState(origin, into, aside)).toEqual(expected);
     expect((await failureOf(again.swap(origin, into, aside))).reason).toBe('RecoveryFailed');
   });

@@ -21,16 +21,40 @@ async function session(database: TestDatabase): Promise<pg.Client & AsyncDisposa
 describe.each(majors)('PostgreSQL %i: since a dump', (major) => {
   test.each([
     ['an insert', 'INSERT INTO t VALUES (1000)', { table: 'public.t', written: 1, countBefore: 100, countNow: 101 }],
-    ['an update', "UPDATE t SET v = 'w' WHERE i <= 2", { table: 'public.t', written: 2, countBefore: 100, countNow: 100 }],
-    ['an update that changes nothing', 'UPDATE t SET v = v WHERE i = 1', { table: 'public.t', written: 1, countBefore: 100, countNow: 100 }],
+    [
+      'an update',
+      "UPDATE t SET v = 'w' WHERE i <= 2",
+      { table: 'public.t', written: 2, countBefore: 100, countNow: 100 },
+    ],
+    [
+      'an update that changes nothing',
+      'UPDATE t SET v = v WHERE i = 1',
+      { table: 'public.t', written: 1, countBefore: 100, countNow: 100 },
+    ],
     ['a delete', 'DELETE FROM t WHERE i = 1', { table: 'public.t', written: 0, countBefore: 100, countNow: 99 }],
-    ['a delete made up for by an insert', 'DELETE FROM t WHERE i = 1; INSERT INTO t VALUES (1, \'v\')', { table: 'public.t', written: 1, countBefore: 100, countNow: 100 }],
+    [
+      'a delete made up for by an insert',
+      "DELETE FROM t WHERE i = 1; INSERT INTO t VALUES (1, 'v')",
+      { table: 'public.t', written: 1, countBefore: 100, countNow: 100 },
+    ],
     ['a truncate', 'TRUNCATE t', { table: 'public.t', written: 0, countBefore: 100, countNow: 0 }],
-    ['a write in a partition', 'INSERT INTO p VALUES (1)', { table: 'public.p1', written: 1, countBefore: 0, countNow: 1 }],
-    ['a write in a subtransaction', 'BEGIN; SAVEPOINT a; UPDATE u SET i = 2; RELEASE a; COMMIT', { table: 'public.u', written: 1, countBefore: 1, countNow: 1 }],
+    [
+      'a write in a partition',
+      'INSERT INTO p VALUES (1)',
+      { table: 'public.p1', written: 1, countBefore: 0, countNow: 1 },
+    ],
+    [
+      'a write in a subtransaction',
+      'BEGIN; SAVEPOINT a; UPDATE u SET i = 2; RELEASE a; COMMIT',
+      { table: 'public.u', written: 1, countBefore: 1, countNow: 1 },
+    ],
     ['a new table', 'CREATE TABLE n (i int)', { table: 'public.n', written: 0, countBefore: 0, countNow: 0 }],
     ['a dropped table', 'DROP TABLE e', { table: 'public.e', written: 0, countBefore: 0, countNow: 0 }],
-    ['a large object', 'SELECT lo_from_bytea(0, \'x\')', { table: 'pg_catalog.pg_largeobject_metadata', written: 1, countBefore: 0, countNow: 1 }],
+    [
+      'a large object',
+      "SELECT lo_from_bytea(0, 'x')",
+      { table: 'pg_catalog.pg_largeobject_metadata', written: 1, countBefore: 0, countNow: 1 },
+    ],
   ])('%s is found', async (_, sql, expected) => {
     await using database = await createDatabase(major, { sql: setUp });
     await using folder = await temporaryFolder();
@@ -47,7 +71,10 @@ describe.each(majors)('PostgreSQL %i: since a dump', (major) => {
     await using folder = await temporaryFolder();
     await using live = await open(database);
     const { snapshot } = await live.dump(join(folder.path, 'dump'), silent);
-    await query(database.url, "BEGIN; SELECT * FROM t FOR UPDATE; COMMIT; BEGIN; DELETE FROM t; ROLLBACK; SELECT nextval('s')");
+    await query(
+      database.url,
+      "BEGIN; SELECT * FROM t FOR UPDATE; COMMIT; BEGIN; DELETE FROM t; ROLLBACK; SELECT nextval('s')",
+    );
     await query(database.url, 'VACUUM t');
     await query(database.url, 'VACUUM FREEZE u');
     await query(database.url, 'ANALYZE');

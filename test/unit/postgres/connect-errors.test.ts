@@ -19,7 +19,13 @@ test.each([
   ['42501', 'query would be affected by row-level security policy for table "t"', 'RowsHidden', 'stalled', 'BYPASSRLS'],
   ['55P03', 'canceling statement due to lock timeout', 'LockTimedOut', 'retry', 'pg_stat_activity'],
   ['55006', 'database "unicorn" is being accessed by other users', 'SwapBlocked', 'stalled', 'pg_stat_activity'],
-  ['55000', 'database "unicorn" is not currently accepting connections', 'DatabaseUnreachable', 'retry', 'ALLOW_CONNECTIONS'],
+  [
+    '55000',
+    'database "unicorn" is not currently accepting connections',
+    'DatabaseUnreachable',
+    'retry',
+    'ALLOW_CONNECTIONS',
+  ],
   ['08P01', 'unsupported startup parameter: options', 'PoolerRefused', 'stalled', "server's own host and port"],
   ['XX000', 'unexpected', 'InternalError', 'stalled', "controller's log"],
 ])('SQLSTATE or errno %s (%s) is %s', (code, message, reason, kind, next) => {

@@ -27,7 +27,10 @@ describe('a database URL', () => {
     ['postgresql://u:p@[::1]:5433/db', { host: '::1', port: 5433 }],
     ['postgresql://u:p@/db?host=/var/run/postgresql', { host: '/var/run/postgresql', database: 'db' }],
     ['postgresql://u:p@%2Fvar%2Frun%2Fpostgresql/db', { host: '/var/run/postgresql' }],
-    ['postgresql://u:p@h/db?sslmode=require&target_session_attrs=read-write&application_name=x', { parameters: { sslmode: 'require' } }],
+    [
+      'postgresql://u:p@h/db?sslmode=require&target_session_attrs=read-write&application_name=x',
+      { parameters: { sslmode: 'require' } },
+    ],
     ['postgresql+asyncpg://u:p@h/db?ssl=verify-full', { parameters: { sslmode: 'verify-full' } }],
   ])('%s is read', (url, expected) => {
     expect(parse(url)).toMatchObject(expected);
@@ -44,10 +47,9 @@ describe('a database URL', () => {
     ['ends in a line break', 'postgresql://u:s3cret%0A@h/db'],
     ['names several hosts', 'postgresql://u:s3cret@h1,h2/db'],
     ['has no host', 'postgresql://u:s3cret@/db'],
-    ...['host=evil', 'hostaddr=10.0.0.1', 'port=1', 'dbname=evil', 'user=evil', 'password=s3cret', 'service=evil'].map((parameter) => [
-      `is redirected by ${parameter}`,
-      `postgresql://u:s3cret@h/db?${parameter}`,
-    ]),
+    ...['host=evil', 'hostaddr=10.0.0.1', 'port=1', 'dbname=evil', 'user=evil', 'password=s3cret', 'service=evil'].map(
+      (parameter) => [`is redirected by ${parameter}`, `postgresql://u:s3cret@h/db?${parameter}`],
+    ),
   ])('that %s is refused, and its password is in no message', (_, url) => {
     const failure = failureOf(() => parse(url));
     expect(failure.reason).toBe('DatabaseUrlInvalid');
@@ -57,9 +59,12 @@ describe('a database URL', () => {
   });
 });
 
-test.each(['postgres', 'template0', 'template1', 'maintenance', 'x'.repeat(64), 'ü'.repeat(32)])('the database name %s is refused', (name) => {
-  expect(failureOf(() => refuseReservedName(name, 'maintenance')).reason).toBe('DatabaseNameRefused');
-});
+test.each(['postgres', 'template0', 'template1', 'maintenance', 'x'.repeat(64), 'ü'.repeat(32)])(
+  'the database name %s is refused',
+  (name) => {
+    expect(failureOf(() => refuseReservedName(name, 'maintenance')).reason).toBe('DatabaseNameRefused');
+  },
+);
 
 test.each(['db', 'Postgres', 'x'.repeat(63)])('the database name %s is taken', (name) => {
   expect(() => refuseReservedName(name, 'maintenance')).not.toThrow();

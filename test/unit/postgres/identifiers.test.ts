@@ -1,6 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
 
-import { applicationNameElsewhere, cutToBytes, derivedName, elsewhereMark } from '../../../src/adapters/postgres/identifiers.ts';
+import {
+  applicationNameElsewhere,
+  cutToBytes,
+  derivedName,
+  elsewhereMark,
+} from '../../../src/adapters/postgres/identifiers.ts';
 import { splitQuotedList } from '../../../src/adapters/postgres/properties.ts';
 
 describe('a derived database name', () => {

@@ -7,7 +7,11 @@ import { pipe, run } from '../../../src/adapters/process/run.ts';
 const node = (script: string) => ({ program: process.execPath, args: ['-e', script], env: {} });
 
 test('a program gets its arguments as they are, and nothing of our environment', async () => {
-  const command = { program: process.execPath, args: ['-p', 'JSON.stringify([process.argv.slice(1), process.env])', '$(id)', '; exit 3'], env: { A: '1' } };
+  const command = {
+    program: process.execPath,
+    args: ['-p', 'JSON.stringify([process.argv.slice(1), process.env])', '$(id)', '; exit 3'],
+    env: { A: '1' },
+  };
   const outcome = await run(command);
   expect(outcome).toMatchObject({ code: 0, stderr: '' });
   expect(JSON.parse(outcome.stdout)).toEqual([['$(id)', '; exit 3'], { A: '1' }]);
@@ -15,7 +19,10 @@ test('a program gets its arguments as they are, and nothing of our environment',
 
 test('its lines on stderr are told as they come, and only the last are kept', async () => {
   const lines: string[] = [];
-  const outcome = await run({ ...node("for (let i = 0; i < 20000; i++) console.error('line ' + i); process.exitCode = 4"), onStderrLine: (line) => lines.push(line) });
+  const outcome = await run({
+    ...node("for (let i = 0; i < 20000; i++) console.error('line ' + i); process.exitCode = 4"),
+    onStderrLine: (line) => lines.push(line),
+  });
   expect(outcome.code).toBe(4);
   expect(lines.length).toBe(20_000);
   expect(outcome.stderr.length).toBeLessThanOrEqual(64 * 1024);
@@ -24,7 +31,11 @@ test('its lines on stderr are told as they come, and only the last are kept', as
 
 test('an abort ends the child by its own pid', async () => {
   const abort = new AbortController();
-  const running = run({ ...node("console.error('up'); setInterval(() => {}, 1000)"), signal: abort.signal, onStderrLine: () => abort.abort() });
+  const running = run({
+    ...node("console.error('up'); setInterval(() => {}, 1000)"),
+    signal: abort.signal,
+    onStderrLine: () => abort.abort(),
+  });
   expect(await running).toMatchObject({ code: null, signal: 'SIGTERM' });
 });
 
@@ -54,16 +65,26 @@ test('an input that fails ends the child and is the error', async () => {
 test('a pipe loses nothing, though the left end was done before the right one began', async () => {
   let begin: () => void = () => undefined;
   const ready = new Promise<void>((resolve) => (begin = resolve));
-  const left = { ...node("process.stdout.write('x'.repeat(1e6)); console.error('written')"), onStderrLine: () => setImmediate(begin) };
-  const right = ready.then(() => node("let n = 0; process.stdin.on('data', (d) => (n += d.length)).on('end', () => console.log(n))"));
+  const left = {
+    ...node("process.stdout.write('x'.repeat(1e6)); console.error('written')"),
+    onStderrLine: () => setImmediate(begin),
+  };
+  const right = ready.then(() =>
+    node("let n = 0; process.stdin.on('data', (d) => (n += d.length)).on('end', () => console.log(n))"),
+  );
   const [dumped, restored] = await pipe(left, right);
   expect(dumped.code).toBe(0);
   expect(restored.stdout).toBe('1000000\n');
 });
 
 test('of a pipe whose right end fails the left end is not left behind', async () => {
-  const [dumped, restored] = await pipe(node("setInterval(() => process.stdout.write('x'.repeat(65536)), 1)"), Promise.resolve(node('process.exit(6)')));
+  const [dumped, restored] = await pipe(
+    node("setInterval(() => process.stdout.write('x'.repeat(65536)), 1)"),
+    Promise.resolve(node('process.exit(6)')),
+  );
   expect(restored.code).toBe(6);
   expect(dumped.code === null || dumped.code !== 0).toBe(true);
-  await expect(pipe(node('setInterval(() => {}, 1000)'), Promise.reject(new Error('no database')))).rejects.toThrow('no database');
+  await expect(pipe(node('setInterval(() => {}, 1000)'), Promise.reject(new Error('no database')))).rejects.toThrow(
+    'no database',
+  );
 });

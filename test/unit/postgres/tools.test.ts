@@ -26,7 +26,9 @@ test('tools of another major are refused, with what was found where and what to 
   await expect(createToolFinder([folder]).find(major)).rejects.toMatchObject({
     reason: 'ToolsNotFound',
     kind: 'stalled',
-    message: expect.stringMatching(new RegExp(`${folder} \\(pg_dump \\(PostgreSQL\\) 9\\.6\\.1\\).*postgresql-client-99.*MIGRATION_TARGET_PG_BIN`)) as unknown,
+    message: expect.stringMatching(
+      new RegExp(`${folder} \\(pg_dump \\(PostgreSQL\\) 9\\.6\\.1\\).*postgresql-client-99.*MIGRATION_TARGET_PG_BIN`),
+    ) as unknown,
   });
 });
 
