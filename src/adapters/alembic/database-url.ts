@@ -56,9 +56,9 @@ export function urlForDriver(libpqUrl: string, scheme: string): DriverUrl {
       'DatabaseUrlInvalid',
       'The database URL does not start with postgresql://. Correct it in the Secret that spec.database.urlFrom names.',
     );
-  const address = parts[1] ?? '';
-  const parameters = (parts[2] ?? '').split('&').filter((parameter) => parameter !== '');
   const driver = scheme.split('+')[1];
+  const { address, named } = nameAsSqlalchemyReads(parts[1] ?? '', driver);
+  const parameters = [...(parts[2] ?? '').split('&').filter((parameter) => parameter !== ''), ...named];
   if (driver === 'asyncpg') return asyncpgUrl(scheme, address, parameters);
   if (driver === 'pg8000')
     return {
@@ -70,6 +70,23 @@ export function urlForDriver(libpqUrl: string, scheme: string): DriverUrl {
       env: {},
     };
   return { url: joined(scheme, address, parameters), env: {} };
+}
+
+/**
+ * SQLAlchemy decodes user, password and parameters, and takes the name of the database as it stands there (tried with
+ * 2.0: `/a%20b` was no database): so it is written unencoded, or, where a `?` in it would end it, as a parameter.
+ */
+function nameAsSqlalchemyReads(
+  encoded: string,
+  driver: string | undefined,
+): { readonly address: string; readonly named: readonly string[] } {
+  const slash = encoded.indexOf('/');
+  if (slash < 0) return { address: encoded, named: [] };
+  const server = encoded.slice(0, slash + 1);
+  const name = decoded(encoded.slice(slash + 1));
+  if (!name.includes('?')) return { address: server + name, named: [] };
+  const parameter = driver === 'asyncpg' || driver === 'pg8000' ? 'database' : 'dbname';
+  return { address: server, named: [`${parameter}=${encodeURIComponent(name)}`] };
 }
 
 /** The password of a URL, as it stands there and decoded: neither may be shown anywhere. */
@@ -96,7 +113,7 @@ function asyncpgUrl(scheme: string, address: string, parameters: readonly string
 
 function pg8000Drops(parameter: string): boolean {
   const [name, value] = split(parameter);
-  if (name === 'host' || name === 'port') return false;
+  if (name === 'host' || name === 'port' || name === 'database') return false;
   if (isOptional(name, value) || (name === 'sslmode' && ['disable', 'allow', 'prefer'].includes(value))) return true;
   return refuse('postgresql+pg8000', name);
 }

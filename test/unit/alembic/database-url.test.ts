@@ -24,6 +24,10 @@ describe('a URL for a driver', () => {
       'postgresql+asyncpg://a@/d?host=/var/run',
       {},
     ],
+    ['postgresql+psycopg', 'postgresql://a:b%40@h/c%20d%3De%25%2F', 'postgresql+psycopg://a:b%40@h/c d=e%/', {}],
+    ['postgresql', 'postgresql://a@h/c%3Fd', 'postgresql://a@h/?dbname=c%3Fd', {}],
+    ['postgresql+asyncpg', 'postgresql://a@h/c%3Fd', 'postgresql+asyncpg://a@h/?database=c%3Fd', {}],
+    ['postgresql+pg8000', 'postgresql://a@h/c%3Fd', 'postgresql+pg8000://a@h/?database=c%3Fd', {}],
     ['postgresql+pg8000', 'postgresql://a@h/d?sslmode=prefer&connect_timeout=3', 'postgresql+pg8000://a@h/d', {}],
   ])('%s of %s', (driver, url, expected, env) => {
     expect(urlForDriver(url, driver)).toEqual({ url: expected, env });
