@@ -181,9 +181,18 @@ function describe(error: MigrationError): string {
   const where =
     error.step === null ? '' : `${error.step.direction === 'up' ? 'upgrade' : 'downgrade'} of ${error.step.revision}: `;
   const place = error.file === null ? '' : ` At ${error.file}${error.line === null ? '' : `:${error.line}`}.`;
-  const statement = error.statement === null ? '' : ` Statement: ${error.statement.replace(/\s+/g, ' ').slice(0, 300)}`;
+  const statement = error.statement === null ? '' : ` Statement: ${oneLine(error.statement)}.`;
   const state = error.sqlstate === null ? '' : ` (SQLSTATE ${error.sqlstate})`;
   const blocker = error.blockedBy === null ? '' : ` Blocked by ${error.blockedBy}.`;
   const message = error.message.trim().replace(/[.\s]+$/, '');
   return `${where}${message}${state}.${place}${statement}${blocker}`;
+}
+
+/** A statement on one line, its beginning where it is long: a sentence follows it. */
+function oneLine(statement: string): string {
+  const text = statement
+    .trim()
+    .replace(/\s+/g, ' ')
+    .replace(/[;.\s]+$/, '');
+  return text.length > 300 ? `${text.slice(0, 300)}…` : text;
 }
