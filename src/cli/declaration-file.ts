@@ -32,9 +32,11 @@ export function withRevisions(text: string, revisions: readonly string[]): strin
   const [only, second] = revisions;
   if (second === undefined) {
     const written = document.getIn(['spec', 'revision'], true);
-    // In place, so that a comment behind it stays.
-    if (isScalar(written)) Object.assign(written, quoted(only ?? 'base'));
-    else document.setIn(['spec', 'revision'], quoted(only ?? 'base'));
+    // Only its own characters are replaced, so that everything else stays as it was typed.
+    if (isScalar(written) && written.range) {
+      return `${text.slice(0, written.range[0])}${JSON.stringify(only ?? 'base')}${text.slice(written.range[1])}`;
+    }
+    document.setIn(['spec', 'revision'], quoted(only ?? 'base'));
     document.deleteIn(['spec', 'revisions']);
   } else {
     document.setIn(['spec', 'revisions'], revisions.map(quoted));

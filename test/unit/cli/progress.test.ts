@@ -1,0 +1,63 @@
+import { expect, test } from '@jest/globals';
+
+import type { Screen } from '../../../src/cli/output.ts';
+import { showProgress } from '../../../src/cli/progress.ts';
+
+function record(isTerminal: boolean) {
+  const written: string[] = [];
+  const screen: Screen = { write: (text) => void written.push(text), paint: (_, text) => text, isTerminal, width: isTerminal ? 80 : null };
+  let time = 0;
+  const progress = showProgress({ screen, now: () => time, describe: (revision) => (revision === 'a1' ? 'drop users' : null) });
+  return { progress, text: () => written.join(''), wait: (ms: number) => void (time += ms) };
+}
+
+const down = { direction: 'down', revision: 'a1' } as const;
+
+test('without a terminal each step is one line, written when it is over', () => {
+  const { progress, text } = record(false);
+  progress.observe({ kind: 'step', step: 'backup', state: 'started' });
+  progress.observe({ kind: 'progress', step: 'backup', done: 1, total: 2, what: 'tables' });
+  expect(text()).toBe('');
+  progress.observe({ kind: 'step', step: 'backup', state: 'finished', ms: 1234 });
+  expect(text()).toBe('  ✓ backup      1.2 s   dumped, restored once, compared\n');
+});
+
+test('each migration is told with what it is about, its place among the others and how long it took', () => {
+  const { progress, text } = record(false);
+  progress.observe({ kind: 'step', step: 'change', state: 'started' });
+  progress.observe({ kind: 'migration', event: { kind: 'started', step: down, index: 0, total: 2 } });
+  progress.observe({ kind: 'migration', event: { kind: 'output', line: 'noise' } });
+  progress.observe({ kind: 'migration', event: { kind: 'finished', step: down, index: 0, total: 2, ms: 400 } });
+  expect(text()).toBe('      ↓ downgrade a1 (1 of 2)  drop users  0.4 s\n');
+});
+
+test('a step that failed is crossed out with its cause, and gets no tick afterwards', () => {
+  const { progress, text } = record(false);
+  progress.observe({ kind: 'step', step: 'change', state: 'started' });
+  progress.observe({ kind: 'step', step: 'change', state: 'failed', message: 'relation "x" does not exist' });
+  progress.observe({ kind: 'step', step: 'change', state: 'finished', ms: 5 });
+  expect(text()).toBe('  ✗ change\n      relation "x" does not exist\n');
+});
+
+test('long work says now and then how far it is where lines can not be written over', () => {
+  const { progress, text, wait } = record(false);
+  progress.observe({ kind: 'step', step: 'restore', state: 'started' });
+  wait(9_000);
+  progress.observe({ kind: 'progress', step: 'restore', done: 1e6, total: 4e6, what: 'bytes' });
+  expect(text()).toBe('');
+  wait(2_000);
+  progress.observe({ kind: 'progress', step: 'restore', done: 2e6, total: 4e6, what: 'bytes' });
+  expect(text()).toBe('  … restore      11 s   restoring a backup into a new database: 50 %, 2.0 MB of 4.0 MB\n');
+});
+
+test('on a terminal the line of what is being done is written over, and nothing of it stays', () => {
+  const { progress, text } = record(true);
+  progress.observe({ kind: 'step', step: 'verify', state: 'started' });
+  progress.observe({ kind: 'step', step: 'verify', state: 'finished', ms: 100 });
+  progress.stop();
+  const [shown, cleared, line] = text().split(/(?<=\r\u001b\[2K)/).slice(1);
+  expect(shown).toContain('reading the database again');
+  expect(shown).not.toContain('\n');
+  expect(cleared).toBe('  ✓ verify      0.1 s   read again: revision, schema, queries\n');
+  expect(line).toBeUndefined();
+});
