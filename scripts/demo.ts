@@ -8,7 +8,7 @@ import { join, relative } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 
-import { makeHome, noteServer } from './demo/home.ts';
+import { claimHome, claimServer, releaseHome } from './demo/home.ts';
 import { openScreen } from './demo/screen.ts';
 import type { Screen } from './demo/screen.ts';
 import { setStage } from './demo/stage.ts';
@@ -29,6 +29,9 @@ Needs Node.js 20 or later and Python 3.10 or later. Writes to ${SHOWN_HOME} and 
   --keep    leave the server running afterwards, to look around in it
   --help    this text
 `;
+
+/** Faster, and all that it puts at risk is the demo's own data. */
+const SETTINGS = { fsync: 'off', shared_buffers: '128MB' };
 
 /** A change or a restore is not interrupted half-way; nothing here takes longer than this. */
 const INTERRUPTION_GRACE_MS = 20_000;
@@ -74,23 +77,30 @@ function readOptions(): { readonly keep: boolean; readonly help: boolean } | nul
 async function play(screen: Screen, cast: { server: PostgresServer | null }, keep: boolean): Promise<void> {
   const started = performance.now();
   screen.say('migration-target: a database goes forward, back, and back past the point of no return.');
-  await makeHome(HOME);
+  await claimHome(HOME);
   const onProgress = (message: string): void => screen.say(`  ${message} …`);
   const venv = await ensureVenv({
     name: 'demo',
     requirements: join(ROOT, 'scripts/requirements/demo.txt'),
     onProgress,
   });
-  const server = await startPostgres({ major: 16, binDir: await postgresBinaries(16, venv, onProgress) });
+  const server = await startPostgres({
+    major: 16,
+    binDir: await postgresBinaries(16, venv, onProgress),
+    settings: SETTINGS,
+  });
   cast.server = server;
-  await noteServer(HOME, server);
+  await claimServer(HOME, server);
   screen.say(`  PostgreSQL ${server.major} is up on ${server.host}:${server.port}, for this demo only.`);
 
   const stage = await setStage({ server, venv, home: HOME, revision: HEAD });
-  await tell(screen, stage);
+  const ending = await tell(screen, stage);
   const stopCommand = keep ? await server.keep() : null;
-  if (!keep) await server.stop();
-  await finish(screen, stage, HOME, stopCommand, Math.round((performance.now() - started) / 1000));
+  if (!keep) {
+    await server.stop();
+    await releaseHome(HOME);
+  }
+  finish(screen, stage, ending, stopCommand, Math.round((performance.now() - started) / 1000));
 }
 
 async function leave(screen: Screen, cast: { server: PostgresServer | null }, signal: NodeJS.Signals): Promise<void> {
@@ -98,6 +108,7 @@ async function leave(screen: Screen, cast: { server: PostgresServer | null }, si
   await Promise.race([screen.interrupt(), delay(INTERRUPTION_GRACE_MS)]);
   await cast.server?.stop();
   await rm(HOME, { recursive: true, force: true });
+  await releaseHome(HOME);
   process.exit(128 + constants.signals[signal]);
 }
 
@@ -107,6 +118,7 @@ async function tellFailure(error: unknown, cast: { server: PostgresServer | null
   if (!cast.server) return;
   await copyFile(cast.server.logFile, join(HOME, 'server.log')).catch(() => undefined);
   await cast.server.stop();
+  await releaseHome(HOME);
   process.stderr.write(
     `What to do: read ${SHOWN_HOME}/state (journal and reports) and ${SHOWN_HOME}/server.log, then run it again: npm run demo\n` +
       'If it stops there again, file an issue with all of this output.\n',

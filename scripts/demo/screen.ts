@@ -35,6 +35,9 @@ export interface Screen {
 
 const WIDTH = 100;
 
+/** Everything here takes seconds; what takes longer hangs, and a demo that waits for it tells nothing. */
+const TIMEOUT_MS = 180_000;
+
 export function openScreen(): Screen {
   const write = (text: string): void => void process.stdout.write(text);
   const bold = (text: string): string => styleText('bold', text);
@@ -60,9 +63,18 @@ export function openScreen(): Screen {
       child.on('close', (code, signal) => resolve(code ?? 128 + constants.signals[signal ?? 'SIGKILL']));
     });
     running = { child, ended };
+    let tooLong = false;
+    const timer = setTimeout(() => {
+      tooLong = true;
+      child.kill('SIGTERM');
+    }, TIMEOUT_MS);
     try {
-      return { code: await ended, stdout: Buffer.concat(chunks).toString() };
+      const code = await ended;
+      if (tooLong)
+        throw new DemoFailure(`\`${command.typed}\` took longer than ${TIMEOUT_MS / 60_000} min, and was ended`);
+      return { code, stdout: Buffer.concat(chunks).toString() };
     } finally {
+      clearTimeout(timer);
       running = null;
     }
   };

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { delimiter, join, relative } from 'node:path';
+import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
 
 import { Client } from 'pg';
 
@@ -22,17 +22,21 @@ export interface Stage {
   readonly targetFile: string;
   /** A command of this project, with `--dir`. */
   migrationTarget(...args: readonly string[]): Command;
+  /** The same, typed in a shell that does not know where the server's pg_dump is. */
+  withTools(command: Command): Command;
+  /** A path as it is typed at the top of the clone. */
+  asTyped(path: string): string;
   /** Alembic itself, in the application's folder. */
   alembic(...args: readonly string[]): Command;
   /** A module of the application: `unicorn.seed`. */
   python(module: string, ...args: readonly string[]): Command;
-  /** Edits the declaration as a person would: one line of it. */
-  declare(revision: string): Promise<void>;
+  /** Shows what is declared. */
+  grepRevision(): Command;
   readTarget(): Promise<string>;
 }
 
 export const TARGET = 'unicorn-db';
-const DATABASE = 'unicorn_db';
+export const DATABASE = 'unicorn_db';
 
 /** Makes the application's role and empty database, and the home with its declaration and secrets. */
 export async function setStage(options: {
@@ -59,18 +63,17 @@ export async function setStage(options: {
   );
 
   const dir = relative(ROOT, home);
-  // The server's own pg_dump and pg_restore, and no .pyc files in the clone.
-  const env = {
-    ...process.env,
-    PATH: [server.binDir, process.env['PATH']].join(delimiter),
-    PYTHONDONTWRITEBYTECODE: '1',
-  };
+  const targetFile = relative(ROOT, targetPath);
+  const pgBin = join(home, 'pg-bin');
+  await symlink(server.binDir, pgBin);
+  // As npx sets it, which is how the commands are shown; and no .pyc files in the clone.
+  const env = { ...process.env, npm_command: 'exec', MIGRATION_TARGET_PG_BIN: pgBin, PYTHONDONTWRITEBYTECODE: '1' };
   const inApplication = { cwd: UNICORN, env: { ...env, DATABASE_URL: url } };
   return {
     adminUrl,
     server,
     dir,
-    targetFile: relative(ROOT, targetPath),
+    targetFile,
     migrationTarget: (...args) => ({
       typed: ['npx migration-target', ...args, '--dir', dir].join(' '),
       program: join(ROOT, 'bin/migration-target'),
@@ -78,6 +81,8 @@ export async function setStage(options: {
       cwd: ROOT,
       env,
     }),
+    withTools: (command) => ({ ...command, typed: `MIGRATION_TARGET_PG_BIN=${join(dir, 'pg-bin')} ${command.typed}` }),
+    asTyped: (path) => relative(ROOT, path),
     alembic: (...args) => ({
       typed: ['alembic', ...args].join(' '),
       program: venv.python,
@@ -90,10 +95,13 @@ export async function setStage(options: {
       args: ['-m', module, ...args],
       ...inApplication,
     }),
-    async declare(revision) {
-      const text = await readFile(targetPath, 'utf8');
-      await writeFile(targetPath, text.replace(/^ {2}revision: .*$/m, `  revision: "${revision}"`));
-    },
+    grepRevision: () => ({
+      typed: `grep revision: ${targetFile}`,
+      program: 'grep',
+      args: ['revision:', targetFile],
+      cwd: ROOT,
+      env,
+    }),
     readTarget: () => readFile(targetPath, 'utf8'),
   };
 }

@@ -1,12 +1,12 @@
 import { deepStrictEqual } from 'node:assert/strict';
-import { readdir } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { databaseNames, readFacts } from './database.ts';
 import type { Facts } from './database.ts';
 import { DemoFailure } from './screen.ts';
-import type { Screen } from './screen.ts';
-import { TARGET } from './stage.ts';
+import type { Command, Screen } from './screen.ts';
+import { DATABASE, TARGET } from './stage.ts';
 import type { Stage } from './stage.ts';
 
 /** Revisions of the sample application (examples/unicorn/README.md). */
@@ -17,19 +17,25 @@ const BEFORE_HASHING = 'a2597c0e4d6f';
 const TICKETS = 250;
 
 /** Plays it all, screen by screen. Throws where anything is not as the story tells. */
-export async function tell(screen: Screen, stage: Stage): Promise<void> {
+export async function tell(screen: Screen, stage: Stage): Promise<Ending> {
   const found = await theDatabaseAsFound(screen, stage);
   await forward(screen, stage);
   await oneStepBack(screen, stage);
-  await pastThePointOfNoReturn(screen, stage, found);
-  await whatIsLeft(screen, stage);
+  const aside = await pastThePointOfNoReturn(screen, stage, found);
+  return afterwards(screen, stage, aside);
+}
+
+/** Where people find what is left of it. */
+export interface Ending {
+  /** Path of the last operation's report. */
+  readonly report: string;
 }
 
 async function theDatabaseAsFound(screen: Screen, stage: Stage): Promise<Facts> {
   screen.heading('1  A database, as its team runs it');
   screen.say(
     'examples/unicorn is a small service with an alembic history. So far its team has run alembic by hand,',
-    'up to the fifth of eight migrations.',
+    'and it stands at the fifth of eight migrations.',
   );
   await screen.run(stage.alembic('upgrade', BEFORE_HASHING));
   await screen.run(stage.python('unicorn.seed'));
@@ -40,112 +46,135 @@ async function forward(screen: Screen, stage: Stage): Promise<void> {
   screen.heading('2  Forward: the newest revision is declared');
   screen.say(`From now on the revision is declared, in ${stage.targetFile}:`);
   screen.quote(await stage.readTarget());
-  await screen.run(stage.migrationTarget('plan', '-f', stage.targetFile));
-  screen.say(
-    '',
-    'Planning touched nothing. Applying takes a backup first, restores it once to see that it is whole, then upgrades.',
-  );
+  screen.say('', 'Before it upgrades, it takes a backup, and restores that once to see that it is whole.');
   await screen.run(stage.migrationTarget('apply', '-f', stage.targetFile, '--yes'));
   await expectRevision(stage, HEAD);
 }
 
 async function oneStepBack(screen: Screen, stage: Stage): Promise<void> {
-  screen.heading('3  Back: an older revision is declared');
-  screen.say('A day of work on the new version:');
+  screen.heading('3  Back: the revision before is declared');
+  screen.say('A day of work with the new version, and then its code has to be rolled back, and the database with it.');
   await screen.run(stage.python('unicorn.work', String(TICKETS)));
-  await declare(screen, stage, 'But its code has to be rolled back, and the database with it.', BEFORE_PRIORITIES);
-  await screen.run(stage.migrationTarget('plan', '-f', stage.targetFile));
+  await screen.run(stage.migrationTarget('plan', TARGET, '--revision', '-1', '--sql'));
+  screen.say('', 'That touched nothing. Now in earnest:');
   const before = await readFacts(stage.adminUrl);
-  await screen.run(stage.migrationTarget('apply', '-f', stage.targetFile, '--yes'));
+  await screen.run(stage.migrationTarget('apply', TARGET, '--revision', '-1', '--yes'));
   const after = await expectRevision(stage, BEFORE_PRIORITIES);
   expectSame('the numbers of rows', before.rows, after.rows);
+  screen.say('', 'What is declared is never "-1", but the revision that it stood for:');
+  await screen.run(stage.grepRevision());
 }
 
-async function pastThePointOfNoReturn(screen: Screen, stage: Stage, found: Facts): Promise<void> {
+/** Returns the name of the database that was kept aside. */
+async function pastThePointOfNoReturn(screen: Screen, stage: Stage, found: Facts): Promise<string> {
   screen.heading('4  Back to where no downgrade leads');
-  await declare(screen, stage, 'Forward again, and another day of work:', HEAD);
-  await screen.run(stage.migrationTarget('apply', '-f', stage.targetFile, '--yes'));
+  screen.say('Forward again, and another day of work:');
+  await screen.run(stage.migrationTarget('apply', TARGET, '--revision', 'head', '--yes'));
+  await expectRevision(stage, HEAD);
   await screen.run(stage.python('unicorn.work', String(TICKETS)));
-  await declare(
-    screen,
-    stage,
-    "Then back to before client addresses were hashed. That migration's downgrade() raises: no hash leads back.",
-    BEFORE_HASHING,
+  screen.say(
+    '',
+    `Then back to before client addresses were hashed. No hash leads back: that migration's downgrade() raises.`,
   );
-  await screen.run(stage.migrationTarget('plan', '-f', stage.targetFile));
   const lost = await readFacts(stage.adminUrl);
-  await screen.run(stage.migrationTarget('apply', '-f', stage.targetFile, '--yes'));
+  await screen.run(stage.migrationTarget('apply', TARGET, '--revision', BEFORE_HASHING, '--yes'));
 
   const now = await expectRevision(stage, BEFORE_HASHING);
   expectSame('the rows', found.content, now.content);
   expectSame('the schema', found.schema, now.schema);
-  const aside = (await databaseNames(stage.server.superuserUrl)).filter((name) => name !== 'unicorn_db');
-  if (aside.length !== 1)
+  const aside = (await databaseNames(stage.server.superuserUrl)).filter((name) => name !== DATABASE);
+  const [name] = aside;
+  if (name === undefined || aside.length > 1) {
     throw new DemoFailure(
       `one database should have been kept aside, and these are there: ${aside.join(', ') || 'none'}`,
     );
-  const [name = ''] = aside;
+  }
   expectSame('the content of the database kept aside', lost, await readFacts(stage.server.url(name)));
+  const lostRows = Object.entries(lost.rows).map(([table, count]) => [table, count - (now.rows[table] ?? 0)] as const);
   screen.say(
     '',
-    'Read back by the demo itself: every row and the schema are as they were in screen 1, and everything',
-    `written since is still in ${name}.`,
+    'The demo has read both databases by itself: every row and the whole schema are as they were in screen 1, and',
+    `what was written since is in ${name}, and only there:`,
+    `  ${lostRows.flatMap(([table, count]) => (count === 0 ? [] : [`${count} rows of ${table}`])).join(', ')}; the columns of the newer schema.`,
   );
+  return name;
 }
 
-async function whatIsLeft(screen: Screen, stage: Stage): Promise<void> {
+async function afterwards(screen: Screen, stage: Stage, aside: string): Promise<Ending> {
   screen.heading('5  Afterwards');
-  await screen.run(stage.migrationTarget('status', TARGET));
-  await screen.run(stage.migrationTarget('backups', TARGET));
+  screen.say('What is, and what could be needed next:');
+  const status = stage.migrationTarget('status', TARGET);
+  const backups = stage.migrationTarget('backups', TARGET);
+  await screen.run(status);
+  await screen.run(backups);
+
+  const target = (await readJson(screen, status)) as StatusObject;
+  const ready = target.status.conditions.find(({ type }) => type === 'Ready');
+  expectSame(
+    'the condition Ready',
+    { status: 'True', reason: 'RestoredFromBackup' },
+    { status: ready?.status, reason: ready?.reason },
+  );
+  expectSame(
+    'what the status says is kept aside',
+    [aside],
+    target.status.keptAside.map(({ name }) => name),
+  );
+  const catalogue = (await readJson(screen, backups)) as BackupsObject;
+  expectSame(
+    'the number of verified backups',
+    4,
+    catalogue.backups.filter(({ verifiedAt }) => verifiedAt !== null).length,
+  );
+  const report = target.status.history[0]?.report ?? null;
+  if (report === null) throw new DemoFailure('the status names no report of the last operation');
+  await access(report);
+  return { report };
 }
 
 /** The last words: where things are, and what to try next. `stopCommand`: null where the server has been stopped. */
-export async function finish(
+export function finish(
   screen: Screen,
   stage: Stage,
-  home: string,
+  ending: Ending,
   stopCommand: string | null,
   seconds: number,
-): Promise<void> {
+): void {
   screen.say(
     '',
-    `Report of the last operation   ${join(stage.dir, await newestReport(home))}`,
-    `Backups, with manifests        ${join(stage.dir, 'backups')}`,
-    `That was the demo, in ${seconds} s.`,
+    `The report of the last operation   ${stage.asTyped(ending.report)}`,
+    `The backups, with their manifests  ${join(stage.dir, 'backups')}`,
     '',
+    `That was the demo, in ${seconds} s. ${stopCommand === null ? 'Its server is stopped now; to look around in it:' : 'Its server is still running. Three commands to try next:'}`,
   );
-  const next = [
-    stage.migrationTarget('history', TARGET),
-    stage.migrationTarget('doctor', TARGET),
-    stage.migrationTarget('backup', TARGET),
-  ].map(({ typed }) => `  ${typed}`);
-  if (stopCommand === null) {
-    screen.say('Its server is stopped now. To look around in it: npm run demo -- --keep', 'Then try:', ...next);
-  } else {
-    screen.say(
-      'Its server is still running. Try next:',
-      ...next,
-      '',
-      'To stop it and remove what it made:',
-      `  ${stopCommand}; rm -r ${stage.dir}`,
-    );
-  }
+  if (stopCommand === null) screen.say('  npm run demo -- --keep', 'Three commands to try then:');
+  screen.say(
+    ...[
+      stage.migrationTarget('history', TARGET),
+      stage.migrationTarget('plan', TARGET, '--revision', '+1', '--sql'),
+      stage.withTools(stage.migrationTarget('doctor', TARGET)),
+    ].map(({ typed }) => `  ${typed}`),
+  );
+  if (stopCommand !== null)
+    screen.say('', 'To stop the server, and remove all that the demo made:', `  ${stopCommand}; rm -r ${stage.dir}*`);
 }
 
-async function newestReport(home: string): Promise<string> {
-  const reports = (await readdir(join(home, 'state'), { recursive: true }))
-    .filter((path) => path.endsWith('.md'))
-    .sort();
-  const newest = reports.at(-1);
-  if (newest === undefined) throw new DemoFailure(`${home}/state holds no report`);
-  return join('state', newest);
+/** What the demo looks at of `status NAME -o json`. */
+interface StatusObject {
+  readonly status: {
+    readonly conditions: readonly { readonly type: string; readonly status: string; readonly reason: string }[];
+    readonly keptAside: readonly { readonly name: string }[];
+    readonly history: readonly { readonly report: string | null }[];
+  };
 }
 
-async function declare(screen: Screen, stage: Stage, why: string, revision: string): Promise<void> {
-  await stage.declare(revision);
-  screen.say('', why, `In ${stage.targetFile}:`);
-  screen.quote(`spec:\n  revision: "${revision}"`);
+/** What the demo looks at of `backups NAME -o json`. */
+interface BackupsObject {
+  readonly backups: readonly { readonly verifiedAt: string | null }[];
 }
+
+const readJson = async (screen: Screen, command: Command): Promise<unknown> =>
+  JSON.parse(await screen.read({ ...command, args: [...command.args, '-o', 'json'] }));
 
 async function expectRevision(stage: Stage, revision: string): Promise<Facts> {
   const facts = await readFacts(stage.adminUrl);
