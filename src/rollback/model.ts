@@ -284,6 +284,8 @@ export interface OperationFailure {
   readonly message: string;
   /** It passes by itself: no reason to restore something older. */
   readonly passing: boolean;
+  /** Whether the change committed anything; null: nobody can tell. */
+  readonly committed: boolean | null;
 }
 
 /** A restore under way: which backup, into what, and what the live database will be called. */

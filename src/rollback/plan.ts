@@ -119,7 +119,7 @@ function unknownDesired(input: PlanInput): Plan | null {
     refuse(
       input,
       'RevisionNotFound',
-      `The scripts have no revision ${formatHeads(desired.missing)}, and there is no verified backup at it. Deploy the scripts that have it, or declare one of: ${knownIds(input.graph)}. See: migration-target history ${input.name}`,
+      `The scripts have no revision ${formatHeads(desired.missing)}, and there is no verified backup at it.${beginnings(input.graph, desired.missing)} Deploy the scripts that have it, or declare one of: ${knownIds(input.graph)}. See: migration-target history ${input.name}`,
     )
   );
 }
@@ -332,6 +332,15 @@ function restoreBlocker({
 }
 
 const noBackupBecause = (input: PlanInput): string => `there is no verified backup at ${formatHeads(input.desired)}`;
+
+/** Short ids mean something else after the next commit, so the planner resolves none; it tells which were meant. */
+function beginnings(graph: RevisionGraph, missing: readonly string[]): string {
+  return missing
+    .map((text) => ({ text, ids: graph.revisions.map(({ id }) => id).filter((id) => id.startsWith(text)) }))
+    .filter(({ ids }) => ids.length > 0)
+    .map(({ text, ids }) => ` ${text} is the beginning of ${ids.slice(0, 5).join(', ')}${ids.length > 5 ? ', …' : ''}: declare one, in full.`)
+    .join('');
+}
 
 function knownIds(graph: RevisionGraph): string {
   const newest = graph.revisions

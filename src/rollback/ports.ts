@@ -198,6 +198,8 @@ export interface MigrationError {
   readonly line: number | null;
   /** Who held the lock, where that is known. */
   readonly blockedBy: string | null;
+  /** Whether alembic's connections committed anything since the first step began; null: nobody can tell any more. */
+  readonly committed: boolean | null;
 }
 
 export type MigrationResult = { readonly ok: true } | { readonly ok: false; readonly error: MigrationError };

@@ -6,6 +6,7 @@ import type { Outcome } from '../api/conditions.ts';
 import { keyOf, seconds, type HistoryEntry, type MigrationTarget, type TargetStatus } from '../api/target.ts';
 import { asFailure, retry, type Failure } from './errors.ts';
 import type { Operation } from './model.ts';
+import { withNextCommand } from './next-command.ts';
 import type { Ports } from './ports.ts';
 import { rollback } from './rollback.ts';
 import { concludedStatus, journalOf, statusOf, workingStatus } from './status.ts';
@@ -96,7 +97,8 @@ async function once(
   try {
     const result = await rollback(visit);
     if (result.kind === 'settled') {
-      const { outcome, seen } = result;
+      const { seen } = result;
+      const outcome = withNextCommand(result.outcome, key.name);
       const status = await conclude(visit, keeper, { outcome, seen, answers: asked.kind !== 'backup' });
       return { reconciled: { outcome, status, again: false }, follows: false };
     }
@@ -119,7 +121,11 @@ async function once(
 /** What did not finish in time since it was told to stop was interrupted: nobody has to mend anything. */
 function whileStopping(signal: AbortSignal, failure: Failure): Failure {
   if (!signal.aborted || failure.reason !== 'TimedOut') return failure;
-  return retry('OperationInterrupted', 'It was stopped before anything was changed; the next start begins anew.', failure);
+  return retry(
+    'OperationInterrupted',
+    'It was stopped before anything was changed; the next start begins anew.',
+    failure,
+  );
 }
 
 /**
@@ -159,11 +165,8 @@ async function conclude(visit: Visit, keeper: Keeper, { outcome, seen, entry, an
 
 async function fail(visit: Visit, keeper: Keeper, failure: Failure): Promise<Reconciled> {
   const { target, ports } = visit;
-  const outcome: Outcome = {
-    kind: failure.kind === 'retry' ? 'retrying' : 'stalled',
-    reason: failure.reason,
-    message: failure.message,
-  };
+  const { reason, message } = failure;
+  const outcome = withNextCommand({ kind: failure.kind === 'retry' ? 'retrying' : 'stalled', reason, message }, visit.key.name);
   // Whoever holds the lock writes the status, and its journal; what was read here is older by now.
   if (failure.reason === 'DatabaseLocked') return { outcome, status: keeper.status(), again: true };
   const status = concludedStatus(target, keeper.status(), {

@@ -89,11 +89,11 @@ function fallOff(operation: Operation, failure: Failure): Operation {
     case 'check':
     case 'plan':
     case 'backup':
-      return { ...operation, step: 'report', failure: { reason, message, passing: true } };
+      return { ...operation, step: 'report', failure: { reason, message, passing: true, committed: false } };
     case 'change':
     case 'verify':
       // Unexpected is not the migration's fault: back to the origin, never on to an older backup.
-      return { ...operation, step: 'restore', failure: { reason, message, passing: true } };
+      return { ...operation, step: 'restore', failure: { reason, message, passing: true, committed: null } };
     case 'restore':
     case 'report':
       throw failure;

@@ -183,6 +183,7 @@ function deathOf(error: ProcessEnded, step: Step | null, timedOut: boolean, work
     file: frame?.file ?? null,
     line: frame?.line ?? null,
     blockedBy: null,
+    committed: timedOut ? false : null,
   };
 }
 

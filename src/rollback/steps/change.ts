@@ -22,6 +22,7 @@ export async function change(scope: Scope, operation: Operation): Promise<Operat
       return giveUp(operation, {
         reason: failureReason(plan),
         passing: true,
+        committed: true,
         message: `The ${plan.kind} was cut off half-way: ${place.found}.`,
       });
     case 'written':
@@ -30,6 +31,7 @@ export async function change(scope: Scope, operation: Operation): Promise<Operat
         ? giveUp(operation, {
             reason: 'WritersActive',
             passing: true,
+            committed: false,
             message: `Other sessions kept writing between the backup and the change (${place.tables}). Stop the application, then: migration-target reconcile ${scope.key.name}`,
           })
         : note(
@@ -44,6 +46,7 @@ export async function change(scope: Scope, operation: Operation): Promise<Operat
     return giveUp(operation, {
       reason: failureReason(plan),
       passing: true,
+      committed: null,
       message: `The ${plan.kind} was started ${operation.attempts} times and never finished; each time the database was as before. Read the controller's log, then: migration-target reconcile ${scope.key.name}`,
     });
   }
@@ -138,7 +141,12 @@ async function afterFailure(
       `${describe(error)} Nothing was changed; it is tried again.`,
     );
   }
-  return giveUp(operation, { reason: reasonFor(error, plan), passing: isPassing, message: describe(error) });
+  return giveUp(operation, {
+    reason: reasonFor(error, plan),
+    passing: isPassing,
+    committed: error.committed,
+    message: describe(error),
+  });
 }
 
 const giveUp = (operation: Operation, failure: OperationFailure): Operation => ({

@@ -169,7 +169,12 @@ async function afterFailure(
   );
 }
 
-const asOperationFailure = ({ reason, message }: Failure): OperationFailure => ({ reason, message, passing: true });
+const asOperationFailure = ({ reason, message }: Failure): OperationFailure => ({
+  reason,
+  message,
+  passing: true,
+  committed: false,
+});
 
 const untouched = (operation: Operation): Operation => ({ ...operation, step: 'report', restore: null });
 
@@ -180,17 +185,14 @@ async function isAtOrigin(scope: Scope, operation: Operation): Promise<boolean> 
   const now = versionTable.kind === 'present' ? versionTable.revisions : null;
   if (!sameRevisions(now ?? [], operation.origin.revisions ?? [])) return false;
   if ((await scope.database.liveSchema()).digest !== operation.origin.schema) return false;
-  // At the origin's revision and schema. Rows that others wrote since are theirs, and stay; a migration's own rows
-  // could only be there if it committed by itself without moving schema or revision.
-  const writes = await writesSinceBackup(scope, operation);
-  if (writes === null) return true;
-  return !mayCommitEarly(operation);
+  if ((await writesSinceBackup(scope, operation)) === null) return true;
+  // At the origin's revision and schema, and somebody wrote. Other sessions' rows are theirs, and stay; the change's
+  // own have to go.
+  return operation.failure !== null && !mayHaveWritten(operation.failure);
 }
 
-/** After a failing change, whatever was written came from it, unless it failed before it began. */
-function mayCommitEarly({ failure }: Operation): boolean {
-  return failure !== null && !failure.passing;
-}
+/** Where nobody can tell, a change that failed for good is taken to have written, and one that was cut off not. */
+const mayHaveWritten = ({ committed, passing }: OperationFailure): boolean => committed ?? !passing;
 
 function intentOf({ restore: intent }: Operation): RestoreIntent {
   if (intent === null) throw retry('Recovering', 'The restore has no intent yet; it is planned again.');

@@ -29,6 +29,7 @@ export async function verify(scope: Scope, operation: Operation): Promise<Operat
         reason: 'VerificationFailed',
         message: `The ${plan.kind} to ${formatHeads(plan.desired)} ran, but ${fault}.`,
         passing: false,
+        committed: true,
       },
     };
   }

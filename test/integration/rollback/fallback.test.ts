@@ -80,6 +80,22 @@ describe('a downgrade that raises', () => {
     expect(status.keptAside).toHaveLength(1);
   });
 
+  test('and committed nothing leaves the rows that others wrote meanwhile', async () => {
+    const writing = withDowngrade(
+      'a2',
+      `import os, psycopg
+with psycopg.connect(os.environ['DATABASE_URL'].replace('+psycopg', '')) as other:
+    other.execute("INSERT INTO users VALUES (7000, 'meanwhile', null)")
+raise RuntimeError('no way back')`,
+    );
+    await using scene = await createScene(16, { history: writing });
+    await scene.goTo('a3');
+    await scene.goTo('a2'); // so that nothing which the downgrade locked is in the way of the other session
+    const { outcome } = await scene.goTo('a1');
+    expect(said(outcome)).toMatch(/^stalled DowngradeFailed: .*is at a2, as before/s);
+    expect(await scene.query('SELECT name FROM users WHERE id = 7000')).toEqual([{ name: 'meanwhile' }]);
+  });
+
   test('is tried again only when somebody asks', async () => {
     await using scene = await createScene(16, { history: raising });
     await scene.goTo('a3');

@@ -57,6 +57,12 @@ class Guard:
         self.blocked_by = None
         #: Whether the server went away.
         self.disconnected = False
+        #: Whether anything may have been committed since the first step began.
+        self.committed = False
+        self._stepping = False
+
+    def begin_steps(self):
+        self._stepping = True
 
     def _refuse(self, kind, message):
         refused = Refused(kind, message)
@@ -154,11 +160,12 @@ class Guard:
 
     def _before_commit(self, connection):
         self.assert_lock(connection)
+        self.committed = self.committed or self._stepping
 
     def _before_statement(self, connection, cursor, statement, parameters, context, executemany):
         """A statement that commits by itself, or says so, is a commit."""
         if autocommits(driver_connection(connection)) or COMMITS.match(statement):
-            self.assert_lock(connection)
+            self._before_commit(connection)
 
     # ----------------------------------------------------------------------------------------------- errors
 

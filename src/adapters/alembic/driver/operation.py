@@ -150,7 +150,7 @@ class Operation:
                 "message": "env.py returned, but ran %d of %d steps" % (run.done, run.total),
                 "sqlstate": None, "statement": None, "file": None, "line": None, "blockedBy": None,
             }
-        return described
+        return described and dict(described, committed=self._guard.committed)
 
     # ------------------------------------------------------------------------------------------------ offline
 
@@ -283,6 +283,7 @@ class Run:
         self._wait_for_go()
         for index, step in enumerate(steps):
             self._guard.assert_lock(context.connection)
+            self._guard.begin_steps()
             self.index = index
             self._channel.send({"event": {"kind": "started", "index": index}})
             step.migration_fn = self._watched(step.migration_fn)
