@@ -166,7 +166,10 @@ async function conclude(visit: Visit, keeper: Keeper, { outcome, seen, entry, an
 async function fail(visit: Visit, keeper: Keeper, failure: Failure): Promise<Reconciled> {
   const { target, ports } = visit;
   const { reason, message } = failure;
-  const outcome = withNextCommand({ kind: failure.kind === 'retry' ? 'retrying' : 'stalled', reason, message }, visit.key.name);
+  const outcome = withNextCommand(
+    { kind: failure.kind === 'retry' ? 'retrying' : 'stalled', reason, message },
+    visit.key.name,
+  );
   // Whoever holds the lock writes the status, and its journal; what was read here is older by now.
   if (failure.reason === 'DatabaseLocked') return { outcome, status: keeper.status(), again: true };
   const status = concludedStatus(target, keeper.status(), {
