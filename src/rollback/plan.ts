@@ -338,7 +338,10 @@ function beginnings(graph: RevisionGraph, missing: readonly string[]): string {
   return missing
     .map((text) => ({ text, ids: graph.revisions.map(({ id }) => id).filter((id) => id.startsWith(text)) }))
     .filter(({ ids }) => ids.length > 0)
-    .map(({ text, ids }) => ` ${text} is the beginning of ${ids.slice(0, 5).join(', ')}${ids.length > 5 ? ', …' : ''}: declare one, in full.`)
+    .map(
+      ({ text, ids }) =>
+        ` ${text} is the beginning of ${ids.slice(0, 5).join(', ')}${ids.length > 5 ? ', …' : ''}: declare one, in full.`,
+    )
     .join('');
 }
 
