@@ -251,6 +251,18 @@ describe('a status', () => {
     await other.saveStatus(key, readyStatus());
     const unread = await openHome({ namespace: key.namespace });
     await unread.saveStatus(key, readyStatus());
+    // Nor is it even tried: this one has no right to.
+    const rules = [{ apiGroups: ['migrationtarget.dev'], resources: ['migrationtargets'], verbs: ['get'] }];
+    const token = await serviceAccount(key.namespace, rules);
+    const reader = await openHome({ namespace: key.namespace, kubeconfig: await kubeconfigOf({ token }) });
+    await eventually(() =>
+      reader.get(key).then(
+        () => true,
+        () => false,
+      ),
+    );
+    await reader.saveStatus(key, readyStatus());
+    await expect(reader.saveStatus(key, readyStatus(2))).rejects.toMatchObject({ reason: 'NotAllowed' });
     expect((await metadataOf(server, key)).resourceVersion).toBe(resourceVersion);
   });
 

@@ -13,7 +13,10 @@ export interface WatchOptions {
   /** True once a list went through, false while the server can't be watched. */
   readonly onSynced: (synced: boolean) => void;
   readonly signal: AbortSignal;
-  /** The server sends a bookmark about once a minute: after this long without anything the connection is dead. */
+  /**
+   * The server sends a bookmark about once a minute: after this long without anything the connection may be dead. A
+   * cluster in which nothing at all happens sends none (tried); connecting again costs it one request.
+   */
   readonly quietSeconds?: number;
   readonly pageSize?: number;
 }
