@@ -1,6 +1,6 @@
 import { deepStrictEqual } from 'node:assert/strict';
 import { access } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 import { databaseNames, readFacts } from './database.ts';
 import type { Facts } from './database.ts';
@@ -156,7 +156,11 @@ export function finish(
     ].map(({ typed }) => `  ${typed}`),
   );
   if (stopCommand !== null)
-    screen.say('', 'To stop the server, and remove all that the demo made:', `  ${stopCommand}; rm -r ${stage.dir}*`);
+    screen.say(
+      '',
+      'To stop the server, and remove all that the demo made:',
+      `  ${stopCommand}; sleep 1; rm -r ${stage.dir}* ${dirname(stage.server.dataDir)}`,
+    );
 }
 
 /** What the demo looks at of `status NAME -o json`. */
