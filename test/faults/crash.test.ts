@@ -106,27 +106,43 @@ describe.each(scenarios)('killed during $name', ({ options, prepare, desired }) 
     '%s each call, %s: ends at the desired state, or at the origin with the reason, with every row',
     async (moment, whom) => {
       for (const call of calls) {
-        const place = `${call.port}.${call.method} (call ${call.number}, step ${call.step})`;
         await reset();
         await killAt({ ...request, stopAt: call.number, moment }, whom);
-        const { outcome } = await untilItEnds();
-
-        const version = await scene.version();
-        const checksum = await contentChecksum(scene.database.adminUrl);
-        const state = {
-          place,
-          outcome: outcome.kind,
-          version,
-          rows: checksum === checksums.desired ? 'desired' : checksum === checksums.origin ? 'origin' : 'neither',
-        };
-        if (outcome.kind === 'ready')
-          expect(state).toEqual({ place, outcome: 'ready', version: desired, rows: 'desired' });
-        else expect(state).toEqual({ place, outcome: 'stalled', version: 'a3', rows: 'origin' });
-        expect({ place, left: await leftovers() }).toEqual({ place, left: [] });
+        await endsRight(`${call.port}.${call.method} (call ${call.number}, step ${call.step})`);
       }
     },
     600_000,
   );
+
+  test('between the closing of the live database and the renames: the same', async () => {
+    const swaps = calls.filter(({ method }) => method === 'swap');
+    for (const { number } of swaps) {
+      await reset();
+      await killAt({ ...request, stopAt: number, moment: 'before' }, 'with its children');
+      await admin(`ALTER DATABASE "${scene.database.name}" ALLOW_CONNECTIONS false`);
+      await endsRight('database.swap, half done');
+    }
+  });
+
+  /** At the desired state, or at the origin with the reason; every row is there, and nothing is left lying about. */
+  async function endsRight(place: string): Promise<void> {
+    const { outcome } = await untilItEnds();
+    const version = await scene.version();
+    const checksum = await contentChecksum(scene.database.adminUrl);
+    const rows = checksum === checksums.desired ? 'desired' : checksum === checksums.origin ? 'origin' : 'neither';
+    const ended =
+      outcome.kind === 'ready'
+        ? { version: desired, rows: 'desired' }
+        : { kind: 'stalled', version: 'a3', rows: 'origin' };
+    expect({
+      place,
+      kind: outcome.kind,
+      message: outcome.message,
+      version,
+      rows,
+      left: await leftovers(),
+    }).toMatchObject({ ...ended, left: [] });
+  }
 
   /** What a next start would be told to do again is done again, a bounded number of times. */
   async function untilItEnds(): ReturnType<Scene['reconcile']> {

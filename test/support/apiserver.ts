@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import { randomBytes } from 'node:crypto';
 
 import { startApiServer as start } from '../../scripts/lib/api-server.ts';
@@ -47,8 +48,8 @@ export async function namespace(server: ApiServer): Promise<string> {
 
 function withKubectl(server: Omit<ApiServer, 'kubectl'>): ApiServer {
   const { url, kubeconfig, kubectlPath, logFile } = server;
-  // No cache of the API's kinds in the home directory: they change from test to test.
-  const env = { PATH: process.env['PATH'], HOME: '/nonexistent', KUBECONFIG: kubeconfig };
+  // kubectl caches the API's kinds in its home: one for each server, and gone with it.
+  const env = { PATH: process.env['PATH'], HOME: dirname(kubeconfig), KUBECONFIG: kubeconfig };
   return {
     url,
     kubeconfig,

@@ -38,5 +38,10 @@ const points = withKillpoints(
 );
 const declaration = await home.get({ namespace: 'default', name: request.name });
 if (declaration?.kind !== 'target') throw new Error(`no target ${request.name}: ${JSON.stringify(declaration)}`);
-const { outcome } = await reconcile(declaration.target, points.ports, { kind: 'reconcile' }, new AbortController().signal);
+const { outcome } = await reconcile(
+  declaration.target,
+  points.ports,
+  { kind: 'reconcile' },
+  new AbortController().signal,
+);
 process.stdout.write(`${JSON.stringify({ calls: points.calls, outcome })}\n`);

@@ -67,10 +67,11 @@ export function withKillpoints(ports: Ports, reached: (call: Call, moment: Momen
           const call = { number: calls.length + 1, port, method, step };
           calls.push(call);
           reached(call, 'before');
-          if (method === 'migrate') return value.call(target, args[0], (event: { kind: string }) => {
-            if (event.kind === 'started') reached(call, 'during');
-            (args[1] as (event: unknown) => void)(event);
-          });
+          if (method === 'migrate')
+            return value.call(target, args[0], (event: { kind: string }) => {
+              if (event.kind === 'started') reached(call, 'during');
+              (args[1] as (event: unknown) => void)(event);
+            });
           const result: unknown = value.apply(target, args);
           if (result instanceof Promise) setImmediate(() => reached(call, 'during'));
           return wrap(result);

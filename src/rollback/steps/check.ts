@@ -37,6 +37,10 @@ export async function check(visit: Visit): Promise<Checked> {
   const database = await openDatabase(visit, id);
   let lock: Lock | null = null;
   try {
+    if (visit.journal?.restore) {
+      lock = await takeLock(visit, database);
+      await reopenAfterSwap(visit.journal, database);
+    }
     const seen = await database.read();
     await refuseConflict(visit, seen);
     const store = await openStore(visit);
@@ -46,19 +50,13 @@ export async function check(visit: Visit): Promise<Checked> {
       await database[Symbol.asyncDispose]();
       return { ...found, seen: tidied };
     }
-    lock = await database.lock();
-    if (lock === null) {
-      throw retry(
-        'DatabaseLocked',
-        `Another operation holds database ${seen.identity.name}; it is waited for. See: migration-target status ${visit.key.name}`,
-      );
-    }
+    lock ??= await takeLock(visit, database);
     await database.endOperationSessions();
     const scope = createScope(visit, { id, database, lock, store });
     const resume = await resumable(visit, scope);
     const state = await database.read();
     await refuseConflict(visit, state);
-    const due = await settleWith(visit, store, state);
+    const due = isDeleted(visit) ? deleted : await settleWith(visit, store, state);
     if (resume === null && due.kind === 'settled') {
       const tidied = await tidy(visit, { database, store, isLocked: true }, state, { aside: null, operation: null });
       await scope[Symbol.asyncDispose]();
@@ -81,9 +79,35 @@ export async function check(visit: Visit): Promise<Checked> {
   }
 }
 
+async function takeLock({ key }: Visit, database: LiveDatabase): Promise<Lock> {
+  const lock = await database.lock();
+  if (lock !== null) return lock;
+  throw retry(
+    'DatabaseLocked',
+    `Another operation holds the database of ${keyText(key)}; it is waited for. See: migration-target status ${key.name}`,
+  );
+}
+
+/** A swap that was cut off between closing and renaming left a live database that nobody can even read. */
+async function reopenAfterSwap({ origin, restore }: Operation, database: LiveDatabase): Promise<void> {
+  if (restore === null) return;
+  await database.endOperationSessions();
+  const state = await database.swapState(origin.identity, restore.into, restore.aside);
+  if (state.kind === 'notSwapped' && state.liveClosed) await database.reopen(origin.identity);
+}
+
+/** Nothing new is begun for a declaration that is gone. */
+const isDeleted = ({ target }: Visit): boolean => target.metadata.deletionTimestamp !== null;
+
+const deleted = {
+  kind: 'settled',
+  outcome: { kind: 'suspended', message: 'The declaration was deleted; the database and its backups stay.' },
+} as const;
+
 /** Asked where something is declared anew, or was in conflict: a target that settled keeps its database. */
 async function refuseConflict(visit: Visit, { identity }: DatabaseState): Promise<void> {
-  const { status } = visit;
+  const { status, journal } = visit;
+  if (journal !== null) return;
   const wasRefused = status.conditions.some(
     ({ type, status: value, reason }) => type === 'Stalled' && value === 'True' && reason === 'TargetConflict',
   );
