@@ -49,13 +49,16 @@ export async function serve({
       intervals.delete(keyText(key));
       return metrics.forget(key);
     }
-    const refusal = refusalOf(declaration);
+    // A declaration that is going must not be held up by what is wrong with it, unless something is half done.
+    const isGoing = declaration.kind === 'target' && declaration.target.metadata.deletionTimestamp !== null;
+    const refusal = isGoing ? null : refusalOf(declaration);
     if (refusal !== null) return refuse(key, declaration, refusal);
     if (declaration.kind === 'invalid') return;
     const { target } = declaration;
     intervals.set(keyText(key), intervalSeconds(target));
     const { outcome, status, again } = await reconcile(target, ports, { kind: 'reconcile' }, stopping);
     metrics.observeStatus(key, target, status);
+    if (outcome.kind !== 'retrying') metrics.observeCheck(key);
     await countBackups(target, key);
     const log = targetLogger(logger, key).child({
       outcome: outcome.kind,
@@ -99,8 +102,13 @@ export async function serve({
 
   async function countBackups(target: MigrationTarget, key: TargetKey): Promise<void> {
     if (target.spec.backup.storage.directory === undefined) return;
-    const store = await adapters.backups.open(target.spec.backup.storage, key);
-    metrics.observeBackups(key, (await store.list()).backups.length);
+    try {
+      const store = await adapters.backups.open(target.spec.backup.storage, key);
+      metrics.observeBackups(key, (await store.list()).backups.length);
+    } catch (error) {
+      // The reconcile itself went well: a figure that can't be told is no reason to repeat it.
+      targetLogger(logger, key).warn({ err: error }, 'The backups could not be counted');
+    }
   }
 
   const controller: Controller = createController({

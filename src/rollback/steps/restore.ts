@@ -97,7 +97,8 @@ async function carryOut(scope: Scope, operation: Operation, intent: RestoreInten
   await assertRestored(scope, operation, intent, manifest);
 
   await scope.lock.assertHeld();
-  await database.swap(live, intent.into, intent.aside);
+  const { closedMs } = await database.swap(live, intent.into, intent.aside);
+  scope.ports.observe(scope.key, operation.id, { kind: 'step', step: 'swap', state: 'finished', ms: closedMs });
   return finish(scope, operation, intent);
 }
 
