@@ -246,7 +246,7 @@ export interface BackupDraft {
 }
 
 export interface BackupStore {
-  /** Newest first. Temporary folders are not listed. Throws StorageUnavailable (a missing folder is created). */
+  /** Newest first. Temporary folders are not listed. A missing folder is empty, and stays missing. Throws StorageUnavailable. */
   list(): Promise<{ readonly backups: readonly BackupManifest[]; readonly broken: readonly BrokenBackup[] }>;
   /** A new id for a backup of this target: sorts by time, safe as a file name. */
   newId(at: Date): string;

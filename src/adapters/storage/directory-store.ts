@@ -46,9 +46,14 @@ export class DirectoryStore implements BackupStore {
   }
 
   async list(): Promise<{ backups: BackupManifest[]; broken: BrokenBackup[] }> {
+    // Reading writes nothing: a plan makes no folder. The first backup does.
     const names = await onStorage(this.#root, async () => {
-      await ensureDirectory(this.#root);
-      return readdir(this.#root);
+      try {
+        return await readdir(this.#root);
+      } catch (error) {
+        if (errorCode(error) === 'ENOENT') return [];
+        throw error;
+      }
     });
     const mine = names.filter((name) => isBackupIdOf(this.#target, name));
     const found = await mapLimited(mine, parallel, (id) => this.#inspect(id));
