@@ -45,6 +45,7 @@ describe('a database URL', () => {
     ['holds a / in the password', 'postgresql://u:12/s3cret@h/db'],
     ['holds a ? in the password', 'postgresql://u:s3cret?x@h/db'],
     ['ends in a line break', 'postgresql://u:s3cret%0A@h/db'],
+    ['is broken into two lines', 'postgresql://u:s3\ncret@h/db'],
     ['names several hosts', 'postgresql://u:s3cret@h1,h2/db'],
     ['has no host', 'postgresql://u:s3cret@/db'],
     ...['host=evil', 'hostaddr=10.0.0.1', 'port=1', 'dbname=evil', 'user=evil', 'password=s3cret', 'service=evil'].map(
