@@ -115,7 +115,10 @@ async function leave(screen: Screen, cast: { server: PostgresServer | null }, si
 async function tellFailure(error: unknown, cast: { server: PostgresServer | null }): Promise<void> {
   const message = error instanceof Error ? error.message : String(error);
   process.stderr.write(`\nThe demo stopped: ${message}\n`);
-  if (!cast.server) return;
+  if (!cast.server) {
+    process.stderr.write('Nothing was started. When that is mended: npm run demo\n');
+    return;
+  }
   await copyFile(cast.server.logFile, join(HOME, 'server.log')).catch(() => undefined);
   await cast.server.stop();
   await releaseHome(HOME);
