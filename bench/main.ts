@@ -1,0 +1,68 @@
+/** `npm run bench [-- --json] [-- --runs N] [-- operation reading ready]`: measures what docs/benchmarks.md describes. */
+import { availableParallelism, cpus, loadavg } from 'node:os';
+import { parseArgs } from 'node:util';
+import { isMet, type Figure } from './measure.ts';
+import { measureOperation } from './operation.ts';
+import { measureReading } from './reading.ts';
+import { measureReady } from './ready.ts';
+import { progress, setStage, type Stage } from './stage.ts';
+
+const benches: Readonly<Record<string, (stage: Stage, runs: number) => Promise<readonly Figure[]>>> = {
+  operation: measureOperation,
+  reading: measureReading,
+  ready: measureReady,
+};
+
+const { values, positionals } = parseArgs({
+  options: { json: { type: 'boolean', default: false }, runs: { type: 'string', default: '9' } },
+  allowPositionals: true,
+});
+const runs = Number(values.runs);
+if (!Number.isInteger(runs) || runs < 1) throw new Error(`--runs ${values.runs}: write a number from 1`);
+const chosen = positionals.length === 0 ? Object.keys(benches) : positionals;
+
+const figures: Figure[] = [];
+{
+  await using stage = await setStage();
+  for (const name of chosen) {
+    const bench = benches[name];
+    if (bench === undefined) throw new Error(`there is no bench ${name}; there are ${Object.keys(benches).join(', ')}`);
+    progress(`measuring: ${name}`);
+    figures.push(...(await bench(stage, runs)));
+  }
+}
+const machine = {
+  cores: availableParallelism(),
+  processor: cpus()[0]?.model ?? 'unknown',
+  node: process.version,
+  load: loadavg()[0]?.toFixed(1),
+};
+process.stdout.write(values.json ? `${JSON.stringify({ machine, figures }, null, 2)}\n` : table());
+
+function table(): string {
+  const rows = figures.map((each) => [
+    each.name,
+    ms(each.ms),
+    each.reference,
+    ms(each.referenceMs),
+    each.ratio.toFixed(2),
+    goalOf(each),
+    String(each.runs),
+  ]);
+  const head = ['what', 'took', 'compared with', 'took', 'ratio', 'goal', 'runs'];
+  const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
+  const line = (cells: readonly string[]): string =>
+    cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd();
+  const { cores, processor, node, load } = machine;
+  return `${[head, ...rows].map(line).join('\n')}\n\n${cores} cores of ${processor}, Node.js ${node}, load ${load}\n`;
+}
+
+function ms(value: number): string {
+  return `${Math.round(value)} ms`;
+}
+
+function goalOf(each: Figure): string {
+  if (each.goal === null) return '';
+  const { of, atMost } = each.goal;
+  return `${of === 'ms' ? ms(atMost) : atMost.toFixed(2)}${isMet(each) === true ? '' : ' (missed)'}`;
+}
