@@ -3,12 +3,22 @@
  * the journal, the status and the events, and turns whatever was thrown into a condition.
  */
 import type { Outcome } from '../api/conditions.ts';
-import { keyOf, seconds, type HistoryEntry, type MigrationTarget, type TargetStatus } from '../api/target.ts';
+import {
+  declaredRevisions,
+  keyOf,
+  seconds,
+  type HistoryEntry,
+  type MigrationTarget,
+  type TargetStatus,
+} from '../api/target.ts';
+import { formatRevisions } from './compare.ts';
 import { asFailure, retry, type Failure } from './errors.ts';
+import { formatHeads } from './graph.ts';
 import type { Operation } from './model.ts';
 import { withNextCommand } from './next-command.ts';
 import type { Ports } from './ports.ts';
 import { rollback } from './rollback.ts';
+import { settle, suspended } from './settle.ts';
 import { concludedStatus, journalOf, statusOf, workingStatus } from './status.ts';
 import type { Seen } from './tidy.ts';
 import { requestedAt, type Asked, type Visit } from './visit.ts';
@@ -150,17 +160,43 @@ interface Ended {
 }
 
 async function conclude(visit: Visit, keeper: Keeper, { outcome, seen, entry, answers }: Ended): Promise<TargetStatus> {
+  const now = visit.ports.clock.now();
+  const isBeside = !answers && outcome.kind === 'ready' && seen !== null;
   const status = concludedStatus(visit.target, keeper.status(), {
-    outcome,
-    now: visit.ports.clock.now(),
+    outcome: isBeside ? standing(visit, seen, now) : outcome,
+    now,
     ...seen,
     ...(entry === undefined ? {} : { entry }),
     answers,
     journal: null,
   });
-  await announce(visit, keeper.status(), status, outcome);
+  if (isBeside)
+    await visit.ports.home.record(visit.key, { type: 'Normal', reason: outcome.reason, message: outcome.message });
+  else await announce(visit, keeper.status(), status, outcome);
   await keeper.replace(status);
   return status;
+}
+
+/**
+ * What holds of the declaration after an operation that succeeded beside it (a backup, a restore that was asked for): what
+ * a read would say now, by the conditions of before. It neither reaches what is declared nor ends a stall.
+ */
+function standing(visit: Visit, { current, database }: Seen, now: Date): Outcome {
+  const { target, key } = visit;
+  if (target.spec.suspend) return suspended(target);
+  const name = database?.name ?? '';
+  const versionTable =
+    current === null ? ({ kind: 'missing' } as const) : ({ kind: 'present', revisions: current } as const);
+  const facts = { now, restorePending: false, backupDue: false };
+  // Who applies wants what is declared, whatever stood in its way before.
+  const asked: Asked = visit.asked.kind === 'apply' ? visit.asked : { kind: 'reconcile' };
+  const settled = settle({ ...visit, asked }, { identity: { name }, versionTable }, facts);
+  if (settled.kind === 'settled') return settled.outcome;
+  return {
+    kind: 'working',
+    reason: 'Progressing',
+    message: `Database ${name} is at ${formatRevisions(current)}; it is taken to ${formatHeads(declaredRevisions(target.spec))} next: migration-target status ${key.name}`,
+  };
 }
 
 async function fail(visit: Visit, keeper: Keeper, failure: Failure): Promise<Reconciled> {

@@ -4,10 +4,10 @@
  */
 import type { Outcome } from '../api/conditions.ts';
 import { reasons, type Reason } from '../api/reasons.ts';
-import { declaredRevisions, type TargetStatus } from '../api/target.ts';
+import { declaredRevisions, type MigrationTarget, type TargetStatus } from '../api/target.ts';
 import { formatRevisions, sameRevisions } from './compare.ts';
 import { formatHeads } from './graph.ts';
-import type { DatabaseState, Trigger } from './model.ts';
+import type { DatabaseIdentity, Trigger, VersionTable } from './model.ts';
 import { requestedAt, type Visit } from './visit.ts';
 
 export type Settled =
@@ -18,7 +18,7 @@ const maxCorrections = 2;
 
 export function settle(
   visit: Visit,
-  state: Pick<DatabaseState, 'identity' | 'versionTable'>,
+  state: { readonly identity: Pick<DatabaseIdentity, 'name'>; readonly versionTable: VersionTable },
   facts: { readonly now: Date; readonly restorePending: boolean; readonly backupDue: boolean },
 ): Settled {
   const { target, status, asked } = visit;
@@ -41,6 +41,11 @@ export function settle(
   const stalled = previousStall(status);
   return stalled === null ? { kind: 'due', trigger: 'generation' } : { kind: 'settled', outcome: stalled };
 }
+
+export const suspended = ({ metadata }: MigrationTarget): Outcome => ({
+  kind: 'suspended',
+  message: `spec.suspend is true. To go on: migration-target resume ${metadata.name}`,
+});
 
 /** A generation, a request or a person that no operation has answered yet. */
 export function isNewlyAskedFor({ target, status, asked }: Visit): boolean {
