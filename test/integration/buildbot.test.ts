@@ -69,7 +69,7 @@ describe('Buildbot', () => {
     atFirst = await contentChecksum(scene.database.adminUrl);
     schemaAt066 = await schemaOfNewInstallation(scene);
   });
-  afterAll(() => scene[Symbol.asyncDispose]());
+  afterAll(async () => scene[Symbol.asyncDispose]());
 
   test('is upgraded from 066 to 067, and every row of it is there', async () => {
     const { outcome, status } = await scene.goTo('067');
