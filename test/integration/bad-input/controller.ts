@@ -1,0 +1,59 @@
+/** The controller as `run` starts it, over the folder of a scene, until it has looked at everything that is declared. */
+import type { Declaration, Home, Ports } from '../../../src/rollback/ports.ts';
+import { keyText, type TargetKey } from '../../../src/api/target.ts';
+import { serve } from '../../../src/main/serve.ts';
+import type { Scene } from '../../support/scene.ts';
+
+export interface ControllerRun {
+  /** What it saved, by `NAMESPACE/NAME`, in order. */
+  readonly saved: readonly string[];
+  /** By name, as they are afterwards. */
+  readonly declared: ReadonlyMap<string, Declaration>;
+}
+
+/** Starts it, waits until it has read each target, and stops it, which waits for whatever it is at. */
+export async function runController(scene: Scene): Promise<ControllerRun> {
+  const { home, databases, alembic, backups, clock } = scene.ports;
+  const keys = (await home.list()).map(keyOfDeclaration);
+  const unseen = new Set(keys.map(keyText));
+  const saved: string[] = [];
+  const stop = new AbortController();
+  const watched: Home = {
+    ...home,
+    get: async (key) => {
+      const declaration = await home.get(key);
+      unseen.delete(keyText(key));
+      if (unseen.size === 0) stop.abort();
+      return declaration;
+    },
+    saveStatus: async (key, status) => {
+      saved.push(keyText(key));
+      await home.saveStatus(key, status);
+    },
+  };
+  const adapters: Pick<Ports, 'databases' | 'alembic' | 'backups' | 'clock'> = { databases, alembic, backups, clock };
+  const level = process.env['LOG_LEVEL'];
+  process.env['LOG_LEVEL'] = 'silent';
+  try {
+    const { unfinished } = await serve({
+      home: watched,
+      listen: '127.0.0.1:0',
+      workers: 4,
+      surroundings: { inPod: false, allow: [] },
+      signal: stop.signal,
+      adapters,
+      version: '0',
+    });
+    if (unfinished.length > 0) throw new Error(`did not end: ${unfinished.join(', ')}`);
+  } finally {
+    if (level === undefined) delete process.env['LOG_LEVEL'];
+    else process.env['LOG_LEVEL'] = level;
+  }
+  const declared = new Map((await home.list()).map((one) => [keyOfDeclaration(one).name, one]));
+  return { saved, declared };
+}
+
+const keyOfDeclaration = (declaration: Declaration): TargetKey =>
+  declaration.kind === 'invalid'
+    ? declaration.key
+    : { namespace: declaration.target.metadata.namespace, name: declaration.target.metadata.name };
