@@ -8,7 +8,7 @@ import { asFailure, retry, stalled } from '../errors.ts';
 import type { DatabaseState, Operation, Trigger } from '../model.ts';
 import type { BackupStore, LiveDatabase, Lock } from '../ports.ts';
 import { createScope, type Scope } from '../scope.ts';
-import { isNewlyAskedFor, previousStall, settle } from '../settle.ts';
+import { isNewlyAskedFor, previousStall, settle, suspended } from '../settle.ts';
 import { tidy, type Seen } from '../tidy.ts';
 import type { Visit } from '../visit.ts';
 
@@ -124,10 +124,7 @@ async function refuseConflict(visit: Visit, { identity }: DatabaseState): Promis
 function refuseDeclaration(visit: Visit): Outcome | null {
   const { target, asked, journal, status } = visit;
   if (target.spec.suspend && asked.kind === 'reconcile' && !hasBegunChange(journal)) {
-    return {
-      kind: 'suspended',
-      message: `spec.suspend is true. To go on: migration-target resume ${target.metadata.name}`,
-    };
+    return suspended(target);
   }
   if (journal === null && status.operation !== null) {
     return {
