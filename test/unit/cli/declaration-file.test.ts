@@ -22,8 +22,14 @@ test('no revision is base', () => {
 test('several heads take the place of the one revision, and the other way round', () => {
   const several = withRevisions(text, ['a1', '0456']);
   expect(several).toContain('"0456"');
-  expect(parse(several)).toEqual({ kind: 'MigrationTarget', spec: { revisions: ['a1', '0456'], database: { versionTable: 'v' } } });
-  expect(parse(withRevisions(several, ['a1']))).toEqual({ kind: 'MigrationTarget', spec: { revision: 'a1', database: { versionTable: 'v' } } });
+  expect(parse(several)).toEqual({
+    kind: 'MigrationTarget',
+    spec: { revisions: ['a1', '0456'], database: { versionTable: 'v' } },
+  });
+  expect(parse(withRevisions(several, ['a1']))).toEqual({
+    kind: 'MigrationTarget',
+    spec: { revision: 'a1', database: { versionTable: 'v' } },
+  });
 });
 
 test('what has no spec is refused', () => {

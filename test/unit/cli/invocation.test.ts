@@ -13,7 +13,9 @@ test.each([
 
 test('the next command leads to the same home, with what a shell would take apart in quotes', () => {
   expect(invocationOf('migration-target', {}, { dir: 'ops', namespace: 'a' })).toBe('migration-target --dir ops -n a');
-  expect(invocationOf('migration-target', {}, { dir: "it's here" })).toBe(String.raw`migration-target --dir 'it'\''s here'`);
+  expect(invocationOf('migration-target', {}, { dir: "it's here" })).toBe(
+    String.raw`migration-target --dir 'it'\''s here'`,
+  );
 });
 
 test.each([

@@ -5,9 +5,18 @@ import { showProgress } from '../../../src/cli/progress.ts';
 
 function record(isTerminal: boolean) {
   const written: string[] = [];
-  const screen: Screen = { write: (text) => void written.push(text), paint: (_, text) => text, isTerminal, width: isTerminal ? 80 : null };
+  const screen: Screen = {
+    write: (text) => void written.push(text),
+    paint: (_, text) => text,
+    isTerminal,
+    width: isTerminal ? 80 : null,
+  };
   let time = 0;
-  const progress = showProgress({ screen, now: () => time, describe: (revision) => (revision === 'a1' ? 'drop users' : null) });
+  const progress = showProgress({
+    screen,
+    now: () => time,
+    describe: (revision) => (revision === 'a1' ? 'drop users' : null),
+  });
   return { progress, text: () => written.join(''), wait: (ms: number) => void (time += ms) };
 }
 
@@ -55,7 +64,9 @@ test('on a terminal the line of what is being done is written over, and nothing 
   progress.observe({ kind: 'step', step: 'verify', state: 'started' });
   progress.observe({ kind: 'step', step: 'verify', state: 'finished', ms: 100 });
   progress.stop();
-  const [shown, cleared, line] = text().split(/(?<=\r\u001b\[2K)/).slice(1);
+  const [shown, cleared, line] = text()
+    .split(/(?<=\r\u001b\[2K)/)
+    .slice(1);
   expect(shown).toContain('reading the database again');
   expect(shown).not.toContain('\n');
   expect(cleared).toBe('  ✓ verify      0.1 s   read again: revision, schema, queries\n');

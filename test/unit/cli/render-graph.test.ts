@@ -30,7 +30,11 @@ const draw = (revisions: readonly Given[], marks: Marks): string =>
   `\n${renderGraph(graphOf(revisions), marks, (_, text) => text)}\n`;
 
 test('a line of revisions, where the database is and where it should be', () => {
-  const line = [{ id: 'a1' }, { id: 'b1', down: ['a1'], shape: 'raises' }, { id: 'c1', down: ['b1'], shape: 'pass' }] as const;
+  const line = [
+    { id: 'a1' },
+    { id: 'b1', down: ['a1'], shape: 'raises' },
+    { id: 'c1', down: ['b1'], shape: 'pass' },
+  ] as const;
   expect(draw(line, { current: ['b1'], desired: ['a1'] })).toBe(`
 ○   c1  make c1  its downgrade() does nothing
 ●   b1  make b1  its downgrade() raises  ← current
@@ -39,7 +43,12 @@ test('a line of revisions, where the database is and where it should be', () => 
 });
 
 test('a branch and its merge', () => {
-  const diamond = [{ id: 'a1' }, { id: 'b1', down: ['a1'] }, { id: 'b2', down: ['a1'], labels: ['reports'] }, { id: 'm1', down: ['b1', 'b2'] }];
+  const diamond = [
+    { id: 'a1' },
+    { id: 'b1', down: ['a1'] },
+    { id: 'b2', down: ['a1'], labels: ['reports'] },
+    { id: 'm1', down: ['b1', 'b2'] },
+  ];
   expect(draw(diamond, { current: ['m1'], desired: ['b1', 'b2'] })).toBe(`
 ●     m1  make m1  ← current
 ├─╮

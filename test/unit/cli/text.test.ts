@@ -1,6 +1,14 @@
 import { expect, test } from '@jest/globals';
 
-import { formatAge, formatBytes, formatDuration, formatTable, printable, relativeTime, wrap } from '../../../src/cli/text.ts';
+import {
+  formatAge,
+  formatBytes,
+  formatDuration,
+  formatTable,
+  printable,
+  relativeTime,
+  wrap,
+} from '../../../src/cli/text.ts';
 
 const plain = (_: string, text: string): string => text;
 
@@ -55,9 +63,9 @@ test('escape sequences and direction marks out of names never reach the terminal
 
 test('columns are as wide as their widest cell, and colours do not count', () => {
   const paint = (_: string, text: string): string => `<${text}>`;
-  expect(formatTable(['NAME', 'READY', 'REASON'], [['unicorn-db', { text: 'True', style: 'green' }, 'InSync']], paint)).toBe(
-    'NAME         READY   REASON\nunicorn-db   <True>    InSync',
-  );
+  expect(
+    formatTable(['NAME', 'READY', 'REASON'], [['unicorn-db', { text: 'True', style: 'green' }, 'InSync']], paint),
+  ).toBe('NAME         READY   REASON\nunicorn-db   <True>    InSync');
 });
 
 test('words are wrapped where there is a width, and never where there is none', () => {
