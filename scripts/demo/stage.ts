@@ -141,7 +141,6 @@ spec:
   backup:
     storage: {directory: {path: ${JSON.stringify(values.backups)}}}
   policy:
-    rehearsal: Never
     dataLoss: Allow    # what may lose data is refused unless this says otherwise
   verify:
     queries:

@@ -61,7 +61,11 @@ async function oneStepBack(screen: Screen, stage: Stage): Promise<void> {
   await screen.run(stage.migrationTarget('apply', TARGET, '--revision', '-1', '--yes'));
   const after = await expectRevision(stage, BEFORE_PRIORITIES);
   expectSame('the numbers of rows', before.rows, after.rows);
-  screen.say('', 'What is declared is never "-1", but the revision that it stood for:');
+  screen.say(
+    '',
+    'What people had entered in the dropped column went with it, as the plan had said; the backup of just before has it.',
+    'What is declared is never "-1", but the revision that it stood for:',
+  );
   await screen.run(stage.grepRevision());
 }
 
@@ -102,7 +106,7 @@ async function pastThePointOfNoReturn(screen: Screen, stage: Stage, found: Facts
 
 async function afterwards(screen: Screen, stage: Stage, aside: string): Promise<Ending> {
   screen.heading('5  Afterwards');
-  screen.say('What is, and what could be needed next:');
+  screen.say('Where the database is, and what it could be taken back to:');
   const status = stage.migrationTarget('status', TARGET);
   const backups = stage.migrationTarget('backups', TARGET);
   await screen.run(status);
