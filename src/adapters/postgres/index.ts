@@ -9,12 +9,14 @@ import { createToolFinder } from './tools.ts';
 export interface DatabasesOptions {
   /** Directories to look for pg_dump, pg_restore and psql in, before all others. */
   readonly toolDirectories?: readonly string[];
+  /** false: in `toolDirectories` alone. */
+  readonly standardDirectories?: boolean;
 }
 
 /** PostgreSQL, as the procedure needs it. */
 export function createDatabases(options: DatabasesOptions = {}): Databases {
   const connector = createConnector();
-  const finder = createToolFinder(options.toolDirectories);
+  const finder = createToolFinder(options.toolDirectories, options.standardDirectories);
   return {
     async open(settings) {
       const context = createContext(settings, connector, finder);

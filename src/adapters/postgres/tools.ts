@@ -16,14 +16,17 @@ export interface ToolFinder {
   find(major: number): Promise<Tools>;
 }
 
-/** Finds the tools of a server's own major; what was found is remembered, what was not is looked for again. */
-export function createToolFinder(ownDirectories: readonly string[] = []): ToolFinder {
+/**
+ * Finds the tools of a server's own major, in `ownDirectories` first and, unless `standardDirectories` is false, where
+ * systems have them; what was found is remembered, what was not is looked for again.
+ */
+export function createToolFinder(ownDirectories: readonly string[] = [], standardDirectories = true): ToolFinder {
   const found = new Map<number, Promise<Tools>>();
   return {
     find(major) {
       const known = found.get(major);
       if (known) return known;
-      const search = findTools(major, ownDirectories);
+      const search = findTools(major, ownDirectories, standardDirectories);
       found.set(major, search);
       search.catch(() => found.delete(major));
       return search;
@@ -31,9 +34,13 @@ export function createToolFinder(ownDirectories: readonly string[] = []): ToolFi
   };
 }
 
-async function findTools(major: number, ownDirectories: readonly string[]): Promise<Tools> {
+async function findTools(
+  major: number,
+  ownDirectories: readonly string[],
+  standardDirectories: boolean,
+): Promise<Tools> {
   const searched: string[] = [];
-  for (const directory of await candidateDirectories(major, ownDirectories)) {
+  for (const directory of await candidateDirectories(ownDirectories, standardDirectories ? standard(major) : [])) {
     const tools = {
       pgDump: join(directory, 'pg_dump'),
       pgRestore: join(directory, 'pg_restore'),
@@ -53,20 +60,25 @@ async function findTools(major: number, ownDirectories: readonly string[]): Prom
   );
 }
 
+const split = (list: string | undefined): string[] =>
+  (list ?? '').split(delimiter).filter((directory) => directory !== '');
+
 /** Those whose name tells the major come before PATH: there, Debian's pg_dump is a wrapper that picks a version itself. */
-async function candidateDirectories(major: number, ownDirectories: readonly string[]): Promise<readonly string[]> {
-  const split = (list: string | undefined): string[] =>
-    (list ?? '').split(delimiter).filter((directory) => directory !== '');
-  const all = [
-    ...ownDirectories,
-    ...split(process.env['MIGRATION_TARGET_PG_BIN']),
-    `/usr/lib/postgresql/${major}/bin`,
-    `/usr/pgsql-${major}/bin`,
-    `/opt/homebrew/opt/postgresql@${major}/bin`,
-    `/usr/local/opt/postgresql@${major}/bin`,
-    '/opt/homebrew/opt/libpq/bin',
-    ...split(process.env['PATH']),
-  ];
+const standard = (major: number): readonly string[] => [
+  ...split(process.env['MIGRATION_TARGET_PG_BIN']),
+  `/usr/lib/postgresql/${major}/bin`,
+  `/usr/pgsql-${major}/bin`,
+  `/opt/homebrew/opt/postgresql@${major}/bin`,
+  `/usr/local/opt/postgresql@${major}/bin`,
+  '/opt/homebrew/opt/libpq/bin',
+  ...split(process.env['PATH']),
+];
+
+async function candidateDirectories(
+  ownDirectories: readonly string[],
+  others: readonly string[],
+): Promise<readonly string[]> {
+  const all = [...ownDirectories, ...others];
   const existing = await Promise.all(
     all.map(async (directory) => ((await listed(directory)).includes('pg_dump') ? directory : null)),
   );

@@ -16,7 +16,9 @@ beforeAll(async () => {
   await scene.goTo('a2');
   envPy = await readFile(scene.project.envPyPath, 'utf8');
 });
-afterAll(() => scene[Symbol.asyncDispose]());
+afterAll(async () => {
+  await scene[Symbol.asyncDispose]();
+});
 
 const goOn = 'migration-target reconcile unicorn';
 

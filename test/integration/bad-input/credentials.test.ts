@@ -15,7 +15,9 @@ beforeAll(async () => {
   scene = await watchedScene({ database: { password } });
   await scene.goTo('a2');
 });
-afterAll(() => scene[Symbol.asyncDispose]());
+afterAll(async () => {
+  await scene[Symbol.asyncDispose]();
+});
 
 /** From where the URL is taken; `null` takes away what the scene declares. */
 type Source = Readonly<Record<string, unknown>>;
