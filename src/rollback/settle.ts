@@ -32,7 +32,7 @@ export function settle(
 
   if (isThere && !restoreDue) {
     if (facts.backupDue) return { kind: 'due', trigger: 'backup' };
-    return { kind: 'settled', outcome: inSync(visit, state.identity.name, current) };
+    return { kind: 'settled', outcome: refusedRestore(visit) ?? inSync(visit, state.identity.name, current) };
   }
   if (isNew)
     return { kind: 'due', trigger: asked.kind === 'apply' ? 'apply' : isRequest(visit) ? 'reconcile' : 'generation' };
@@ -40,6 +40,13 @@ export function settle(
     return movedOutside(visit, state.identity.name, current, facts.now);
   const stalled = previousStall(status);
   return stalled === null ? { kind: 'due', trigger: 'generation' } : { kind: 'settled', outcome: stalled };
+}
+
+/** A declared restore that was refused leaves the database at the right revision, maybe, but not as declared. */
+function refusedRestore(visit: Visit): Outcome | null {
+  const { target, status } = visit;
+  const isReached = status.reached?.generation === target.metadata.generation;
+  return target.spec.restoreFrom === undefined || isReached || isNewlyAskedFor(visit) ? null : previousStall(status);
 }
 
 export const suspended = ({ metadata }: MigrationTarget): Outcome => ({

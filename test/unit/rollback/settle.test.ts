@@ -9,7 +9,7 @@ import { identity } from './histories.ts';
 
 const now = new Date('2026-01-01T12:00:00Z');
 
-function target(changes: { generation?: number; requestedAt?: string; drift?: string } = {}): MigrationTarget {
+function target(changes: { generation?: number; requestedAt?: string; drift?: string; restoreFrom?: string } = {}): MigrationTarget {
   const parsed = parseTarget({
     apiVersion: 'migrationtarget.dev/v1alpha1',
     kind: 'MigrationTarget',
@@ -25,6 +25,7 @@ function target(changes: { generation?: number; requestedAt?: string; drift?: st
       runtime: { process: {} },
       backup: { storage: { directory: { path: '/var/backups' } } },
       policy: { drift: changes.drift ?? 'Report' },
+      ...(changes.restoreFrom === undefined ? {} : { restoreFrom: { backup: changes.restoreFrom } }),
     },
   });
   if (!parsed.ok) throw new Error(JSON.stringify(parsed.problems));
@@ -131,6 +132,24 @@ describe('whether anything is to be done', () => {
     [
       'a stalled target that somebody mended is ready',
       { current: ['a1'], status: { handled, conditions: [condition('Stalled', 'True', 'DowngradeFailed')] } },
+      { outcome: { kind: 'ready', reason: 'InSync' } },
+    ],
+    [
+      'a declared restore that was refused goes on being refused, though the revision is right',
+      {
+        target: target({ restoreFrom: 'b1' }),
+        current: ['a1'],
+        status: { handled, conditions: [condition('Stalled', 'True', 'TargetConflict')] },
+      },
+      { outcome: { kind: 'stalled', reason: 'TargetConflict' } },
+    ],
+    [
+      'a declared restore that was carried out leaves the target in sync',
+      {
+        target: target({ restoreFrom: 'b1' }),
+        current: ['a1'],
+        status: { handled, reached, conditions: [condition('Stalled', 'True', 'ChangedOutside')] },
+      },
       { outcome: { kind: 'ready', reason: 'InSync' } },
     ],
     ['what has not ended is gone on with', { status: { handled: null } }, { kind: 'due' }],
