@@ -9,7 +9,9 @@ import { identity } from './histories.ts';
 
 const now = new Date('2026-01-01T12:00:00Z');
 
-function target(changes: { generation?: number; requestedAt?: string; drift?: string; restoreFrom?: string } = {}): MigrationTarget {
+function target(
+  changes: { generation?: number; requestedAt?: string; drift?: string; restoreFrom?: string } = {},
+): MigrationTarget {
   const parsed = parseTarget({
     apiVersion: 'migrationtarget.dev/v1alpha1',
     kind: 'MigrationTarget',
