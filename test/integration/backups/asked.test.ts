@@ -1,8 +1,8 @@
 /** Backups that nobody changes anything for: on demand, and because the newest is too old. */
 import { describe, expect, test } from '@jest/globals';
-import type { BackupManifest } from '../../../src/rollback/model.ts';
 import { contentChecksum } from '../../support/postgres.ts';
 import { createScene, said, threeSteps, type Scene } from '../../support/scene.ts';
+import { backupsOf } from './catalogue.ts';
 
 describe('a backup on demand', () => {
   test('is taken at any time, verified, and changes nothing: not the database, nor what is declared of it', async () => {
@@ -10,7 +10,7 @@ describe('a backup on demand', () => {
     await scene.goTo('a1');
     const before = await contentChecksum(scene.database.adminUrl);
     const { outcome } = await scene.reconcile({ kind: 'backup', reason: 'Requested' });
-    const [newest] = await backups(scene);
+    const [newest] = await backupsOf(scene);
     expect(said(outcome)).toBe(
       `ready BackupVerified: Backup ${newest?.id} of database ${scene.database.name}, at a1, was taken, restored once and found equal.`,
     );
@@ -58,7 +58,7 @@ describe('a backup on demand', () => {
     });
     const { outcome } = await scene.reconcile({ kind: 'backup', reason: 'Requested' });
     expect(said(outcome)).toMatch(/^ready BackupVerified: .*, at no version table, /);
-    expect(await backups(scene)).toMatchObject([{ revisions: null, rowCounts: { 'public.users': 2 } }]);
+    expect(await backupsOf(scene)).toMatchObject([{ revisions: null, rowCounts: { 'public.users': 2 } }]);
     expect(condition(await scene.status(), 'Ready')).toMatchObject({ status: 'False' });
   });
 });
@@ -74,7 +74,7 @@ describe('backup.maxAge', () => {
       now += hours * 3_600_000;
       const { outcome } = await scene.reconcile();
       expect(said(outcome)).toMatch(/^ready Upgraded: /);
-      return (await backups(scene)).map(({ reason, revisions }) => `${reason} at ${revisions}`);
+      return (await backupsOf(scene)).map(({ reason, revisions }) => `${reason} at ${revisions}`);
     };
     await scene.goTo('a1', { backup: { storage: { directory: { path: scene.backups } }, maxAge: '24h' } });
     expect(await later(24)).toEqual(['BeforeChange at null']);
@@ -84,11 +84,6 @@ describe('backup.maxAge', () => {
     expect(await scene.version()).toBe('a1');
   });
 });
-
-async function backups(scene: Scene): Promise<readonly BackupManifest[]> {
-  const { spec, metadata } = await scene.target();
-  return (await (await scene.ports.backups.open(spec.backup.storage, metadata)).list()).backups;
-}
 
 function condition({ conditions }: Awaited<ReturnType<Scene['status']>>, type: string) {
   return conditions.find((each) => each.type === type);
