@@ -1,6 +1,8 @@
 /** `apply` in a cluster: the API server is told, the controller does it, and its status is followed. */
 import { keyOf, seconds, type MigrationTarget } from '../api/target.ts';
+import type { Outcome } from '../api/conditions.ts';
 import { statusOf } from '../rollback/status.ts';
+import { requestedAt } from '../rollback/visit.ts';
 import { confirm } from './confirm.ts';
 import type { Context } from './context.ts';
 import { declare, type Declared } from './declared.ts';
@@ -28,10 +30,23 @@ export async function applyToCluster(
     message: `Declare ${declared.target.spec.revision ?? declared.target.spec.revisions?.join(', ') ?? ''} for ${name} in the cluster? Its controller carries it out.`,
     retyped: options.retyped,
   });
-  return followController(context, await declare(context, declared));
+  const home = await context.home();
+  const key = keyOf(declared.target);
+  const before = await home.get(key);
+  const target = await declare(context, declared);
+  const isAsBefore = before?.kind === 'target' && before.target.metadata.generation === target.metadata.generation;
+  // Nothing new to answer, so what stalled would stay as it is.
+  return followController(context, isAsBefore ? await requestAgain(context, target) : target);
 }
 
-/** Until the controller says Ready, Stalled or ApprovalRequired of this generation, `spec.timeout` at most. */
+/** Asks the controller for one more try; the target as it is then. */
+export async function requestAgain(context: Context, target: MigrationTarget): Promise<MigrationTarget> {
+  const { namespace, name } = target.metadata;
+  await (await context.home()).requestReconcile({ namespace, name }, new Date().toISOString());
+  return context.target(`${namespace}/${name}`);
+}
+
+/** Until the controller has answered this generation, and the request that was made last, `spec.timeout` at most. */
 export async function followController(context: Context, target: MigrationTarget): Promise<ExitCode> {
   const { name } = target.metadata;
   const startedAt = performance.now();
@@ -48,7 +63,7 @@ export async function followController(context: Context, target: MigrationTarget
     (now) => {
       tell(statusOf(now));
       const outcome = outcomeOf(now);
-      return outcome === null ? null : { outcome, target: now };
+      return outcome === null || !isAnswered(now, outcome) ? null : { outcome, target: now };
     },
     { timeoutMs: seconds(target.spec.timeout) * 1000, signal: interrupts.signal },
   );
@@ -68,4 +83,12 @@ export async function followController(context: Context, target: MigrationTarget
         exitCodes.timedOut,
       );
   }
+}
+
+/** What is refused before anything is looked at, or not looked at, answers no request. */
+function isAnswered(target: MigrationTarget, outcome: Outcome): boolean {
+  const isRefused = outcome.kind === 'stalled' && (outcome.reason === 'InvalidSpec' || outcome.reason === 'NotAllowed');
+  return (
+    isRefused || outcome.kind === 'suspended' || (statusOf(target).handled?.requestedAt ?? null) === requestedAt(target)
+  );
 }

@@ -199,7 +199,7 @@ async function openHome(
   } catch (thrown) {
     throw new Problem(
       'No home',
-      `The cluster of the kubeconfig can't be used: ${thrown instanceof Error ? thrown.message : String(thrown)} ${bothWays} For example: ${command('status --dir DIR')}`,
+      `The cluster of the kubeconfig can't be used: ${(thrown instanceof Error ? thrown.message : String(thrown)).replace(/\.?$/, '.')} ${bothWays} For example: ${command('status --dir DIR')}`,
       undefined,
       { cause: thrown },
     );

@@ -67,6 +67,7 @@ export function outcomeOf(target: MigrationTarget): Outcome | null {
   // Whoever wrote the status took it from the list of reasons.
   const reason = ready.reason as Extract<Outcome, { readonly kind: 'ready' }>['reason'];
   if (ready.status === 'True') return { kind: 'ready', reason, message };
+  if (ready.reason === 'Suspended') return { kind: 'suspended', message };
   if (hasCondition(target, 'Stalled')) return { kind: 'stalled', reason, message };
   if (hasCondition(target, 'ApprovalRequired')) return { kind: 'awaitingApproval', message };
   return null;

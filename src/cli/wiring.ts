@@ -32,9 +32,7 @@ export interface Wiring {
   /** Whether there is any way to a cluster: a flag, a variable, a file, a pod. Tries none of them. */
   hasKubeconfig(options: Pick<KubernetesOptions, 'kubeconfig' | 'context'>): Promise<boolean>;
   /** Also tells the namespace that is meant where none is said. */
-  openKubernetesHome(
-    options: KubernetesOptions,
-  ): Promise<{
+  openKubernetesHome(options: KubernetesOptions): Promise<{
     readonly home: Home;
     readonly namespace: string;
     readonly inPod: boolean;

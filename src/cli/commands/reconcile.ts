@@ -24,9 +24,8 @@ async function reconcile(context: Context, name: string | undefined, yes: boolea
   const key = keyOf(target);
   const home = await context.home();
   if (home.kind === 'kubernetes') {
-    const { followController } = await import('../apply-to-cluster.ts');
-    await home.requestReconcile(key, new Date().toISOString());
-    return followController(context, await context.target(key.name));
+    const { followController, requestAgain } = await import('../apply-to-cluster.ts');
+    return followController(context, await requestAgain(context, target));
   }
   const { applyHere } = await import('../apply-here.ts');
   return applyHere(

@@ -21,7 +21,7 @@ interface CatalogueJson {
 }
 
 /** Throws where it is not JSON as a whole. */
-const json = <T = unknown>(text: string): T => JSON.parse(text) as T;
+const json = (text: string): unknown => JSON.parse(text);
 
 describe('from the first plan to a restore', () => {
   let bench: Bench;
@@ -125,7 +125,7 @@ describe('from the first plan to a restore', () => {
     ['base', 'base'],
   ])('%s is typed and %s is planned', async (typed, absolute) => {
     const { stdout } = await bench.run('plan', 'unicorn', '--revision', typed, '-o', 'json');
-    expect(json<PlanJson>(stdout).desired).toEqual(absolute === 'base' ? [] : [absolute]);
+    expect((json(stdout) as PlanJson).desired).toEqual(absolute === 'base' ? [] : [absolute]);
   });
 
   test.each([
@@ -152,7 +152,7 @@ describe('from the first plan to a restore', () => {
 
   test('the catalogue tells its backups apart; the newest can be verified, a damaged one not', async () => {
     expect(await bench.run('backup', 'unicorn')).toMatchObject({ code: 0 });
-    const { backups, broken } = json<CatalogueJson>((await bench.run('backups', 'unicorn', '-o', 'json')).stdout);
+    const { backups, broken } = json((await bench.run('backups', 'unicorn', '-o', 'json')).stdout) as CatalogueJson;
     expect(backups.map(({ reason }) => reason)).toEqual(['Requested', 'BeforeChange', 'BeforeChange']);
     expect(broken).toEqual([]);
     expect((await bench.run('backups', '-o', 'name')).stdout.trim().split('\n')).toEqual(backups.map(({ id }) => id));
@@ -174,14 +174,14 @@ describe('from the first plan to a restore', () => {
   });
 
   test('a backup is restored once it was said yes to, with what was written since set aside', async () => {
-    const { backups } = json<CatalogueJson>((await bench.run('backups', 'unicorn', '-o', 'json')).stdout);
+    const { backups } = json((await bench.run('backups', 'unicorn', '-o', 'json')).stdout) as CatalogueJson;
     const withMail = backups.find(
       ({ revisions, rowCounts }) => revisions?.[0] === 'b200' && rowCounts['public.users'] === 1,
     );
     expect(await bench.run('restore', 'unicorn', withMail?.id ?? '')).toMatchObject({ code: 1, stdout: '' });
     expect(await bench.run('restore', 'unicorn', withMail?.id ?? '', '--yes')).toMatchObject({ code: 0 });
     expect(await query(bench.database.url, 'SELECT email FROM users')).toEqual([{ email: 'ada@example.org' }]);
-    const { status } = json<TargetJson>((await bench.run('status', 'unicorn', '-o', 'json')).stdout);
+    const { status } = json((await bench.run('status', 'unicorn', '-o', 'json')).stdout) as TargetJson;
     expect(status.keptAside).toHaveLength(1);
   });
 
@@ -200,7 +200,7 @@ COPY public.users (id, name) FROM stdin;
     const restored = await bench.run('restore', 'unicorn', file, '--yes');
     expect(restored).toMatchObject({ code: 0 });
     expect(await query(bench.database.url, 'SELECT * FROM users')).toEqual([{ id: 7, name: 'grace' }]);
-    const { backups } = json<CatalogueJson>((await bench.run('backups', '-o', 'json')).stdout);
+    const { backups } = json((await bench.run('backups', '-o', 'json')).stdout) as CatalogueJson;
     expect(backups.find(({ reason }) => reason === 'Imported')).toMatchObject({
       format: 'plain',
       revisions: ['a100'],
@@ -216,7 +216,9 @@ COPY public.users (id, name) FROM stdin;
     expect(await bench.run('restore', 'unicorn', file, '--yes')).toMatchObject({ code: 1, stdout: '' });
     expect((await bench.run('backups', '-o', 'name')).stdout).toBe(before);
     expect(await query(bench.database.adminUrl, 'SELECT datname FROM pg_database ORDER BY 1')).toEqual(databases);
-    expect(json<TargetJson>((await bench.run('status', 'unicorn', '-o', 'json')).stdout).status.operation).toBeNull();
+    expect(
+      (json((await bench.run('status', 'unicorn', '-o', 'json')).stdout) as TargetJson).status.operation,
+    ).toBeNull();
   });
 
   test('suspend and resume change the declaration', async () => {
