@@ -61,6 +61,11 @@ async function oneStepBack(screen: Screen, stage: Stage): Promise<void> {
   await screen.run(stage.migrationTarget('apply', TARGET, '--revision', '-1', '--yes'));
   const after = await expectRevision(stage, BEFORE_PRIORITIES);
   expectSame('the numbers of rows', before.rows, after.rows);
+  expectSame(
+    'the schema, but for what belongs to priorities',
+    before.schema.filter((fact) => !fact.includes('priority')),
+    after.schema,
+  );
   screen.say(
     '',
     'What people had entered in the dropped column went with it, as the plan had said; the backup of just before has it.',
