@@ -93,7 +93,7 @@ export async function serve({
       now: adapters.clock.now(),
     });
     if (JSON.stringify(status.conditions) !== JSON.stringify(before?.conditions)) {
-      await home.saveStatus(key, status);
+      await home.saveStatus(key, status, before);
       await home.record(key, { type: 'Warning', reason, message });
       targetLogger(logger, key).error({ reason }, message);
     }

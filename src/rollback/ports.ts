@@ -71,7 +71,7 @@ export interface TableWrites {
   readonly countNow: number;
 }
 
-/** What is in a database that we restored, read after ANALYZE. */
+/** What is in a database that we restored. */
 export interface Contents {
   readonly schema: SchemaFacts;
   readonly rowCounts: RowCounts;
@@ -120,7 +120,7 @@ export interface LiveDatabase extends AsyncDisposable {
   createDatabase(database: OwnDatabase, properties: DatabaseProperties | 'scratch'): Promise<void>;
   /** Drops it if, and only if, that name has that oid; says whether it existed. Ends its sessions first. */
   dropDatabase(database: OwnDatabase): Promise<boolean>;
-  /** pg_restore of a directory-format dump, or psql for a plain one (refusing its backslash commands), then ANALYZE. */
+  /** pg_restore of a directory-format dump, or psql for a plain one (refusing its backslash commands). */
   restoreInto(
     database: OwnDatabase,
     dump: {
@@ -130,6 +130,8 @@ export interface LiveDatabase extends AsyncDisposable {
     },
     progress: Progress,
   ): Promise<void>;
+  /** ANALYZE of a restored database: without it the first queries after a swap would be planned blindly. */
+  analyze(database: OwnDatabase): Promise<void>;
   contents(database: OwnDatabase): Promise<Contents>;
   /** Writes the version table of a restored database, where the dump carried none. */
   stamp(database: OwnDatabase, revisions: readonly string[]): Promise<void>;
@@ -317,7 +319,11 @@ export interface Home {
   /** Calls `onChange` for each key that may have changed, until aborted; resolves when synced once. Never throws later: it reconnects, and says so by `onProblem`. */
   watch(onChange: (key: TargetKey) => void, onProblem: (problem: Error) => void, signal: AbortSignal): Promise<void>;
   /** Replaces the status. The journal is in it: when this resolves it is durable. */
-  saveStatus(key: TargetKey, status: TargetStatus): Promise<void>;
+  /**
+   * With `replaces`, the status that this one was made of: throws DatabaseLocked (retry), and writes nothing, where
+   * another process has journalled something else meanwhile.
+   */
+  saveStatus(key: TargetKey, status: TargetStatus, replaces?: TargetStatus | null): Promise<void>;
   /** Keeps the object until `release`, from before an operation's first effect. */
   hold(key: TargetKey): Promise<void>;
   release(key: TargetKey): Promise<void>;

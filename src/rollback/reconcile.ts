@@ -68,7 +68,7 @@ function createKeeper(target: MigrationTarget, { home }: Ports): Keeper {
     status: () => status,
     replace: async (next) => {
       if (JSON.stringify(next) === JSON.stringify(status)) return;
-      await home.saveStatus(keyOf(target), next);
+      await home.saveStatus(keyOf(target), next, status);
       status = next;
     },
   };

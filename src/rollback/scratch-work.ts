@@ -76,12 +76,15 @@ export async function workInScratch<T>(
   }
 }
 
-const journalTo =
-  (target: MigrationTarget, before: TargetStatus, { home, clock }: Ports) =>
-  async (operation: Operation): Promise<Operation> => {
-    await home.saveStatus(keyOf(target), workingStatus(target, before, operation, clock.now()));
+function journalTo(target: MigrationTarget, before: TargetStatus, { home, clock }: Ports) {
+  let saved = before;
+  return async (operation: Operation): Promise<Operation> => {
+    const next = workingStatus(target, before, operation, clock.now());
+    await home.saveStatus(keyOf(target), next, saved);
+    saved = next;
     return operation;
   };
+}
 
 /** Everything is as before: the status too, but for what the catalogue says of the newest backup. */
 async function forget(target: MigrationTarget, before: TargetStatus, { home }: Ports): Promise<void> {

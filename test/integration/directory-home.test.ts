@@ -1,5 +1,5 @@
 /** The directory home on a real file system: what people, editors, git and crashes do to its files. */
-import { execFile, spawn } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmod,
@@ -265,6 +265,29 @@ describe('the generation', () => {
 
 describe('the status', () => {
   const operation = { version: 1, id: 'o1', step: 'change', startedAt: 'x', plan: { steps: ['whatever'] } };
+
+  test('is not written over a journal that another process wrote meanwhile', async () => {
+    await declare('unicorn-db');
+    const read = (await target()).status;
+    const journalled = { ...emptyStatus, operation };
+    await createDirectoryHome(dir).saveStatus(key, journalled, read);
+    await expect(home.saveStatus(key, { ...emptyStatus, currentRevision: 'a1' }, read)).rejects.toMatchObject({
+      kind: 'retry',
+      reason: 'DatabaseLocked',
+    });
+    expect((await target()).status?.operation).toMatchObject(operation);
+    await home.saveStatus(key, { ...emptyStatus, currentRevision: 'a1' }, journalled);
+    expect((await target()).status?.currentRevision).toBe('a1');
+  });
+
+  test('is written though a process died while it had it for itself', async () => {
+    await declare('unicorn-db');
+    await home.saveStatus(key, emptyStatus);
+    const gone = spawnSync(process.execPath, ['-e', '0']).pid;
+    await writeFile(stateFile('status.lock'), `${gone}\n`);
+    await home.saveStatus(key, { ...emptyStatus, currentRevision: 'a1' });
+    expect((await target()).status?.currentRevision).toBe('a1');
+  });
 
   test('comes back as it was saved, the whole journal with it, to any process', async () => {
     await declare('unicorn-db');

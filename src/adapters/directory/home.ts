@@ -150,7 +150,7 @@ export function createDirectoryHome(dir: string, options: DirectoryHomeOptions =
       await watchSight(targetsFolder, look, tell, onProblem, signal, watch);
     },
 
-    saveStatus: (key, status) => stateOf(key).saveStatus(status),
+    saveStatus: (key, status, replaces) => stateOf(key).saveStatus(status, replaces),
 
     async hold(key) {
       const declared = (await readDeclared()).get(keyText(key));

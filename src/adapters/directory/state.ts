@@ -5,6 +5,7 @@
  * |---|---|
  * | `generation-N.json` | the digest of the N-th spec that was seen, and the uid; the greatest N counts |
  * | `status.json` | the status, the journal in it |
+ * | `status.lock` | there while it is written |
  * | `held.json` | there while an operation is under way: the declaration, should its file vanish |
  * | `requested-at` | the last request to reconcile |
  * | `events.jsonl`, `reports/` | what happened |
@@ -15,11 +16,13 @@
 import { randomUUID } from 'node:crypto';
 import { appendFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import * as z from 'zod';
 import { problemsOf, problemsText } from '../../api/problems.ts';
 import { targetStatus, type TargetStatus } from '../../api/status.ts';
 import { keyText, type TargetKey } from '../../api/target.ts';
-import { stalled } from '../../rollback/errors.ts';
+import { retry, stalled } from '../../rollback/errors.ts';
+import { exclusively } from './exclusive.ts';
 import { createFile, hasCode, makeFolder, readIfThere, removeLeftovers, replaceFile, syncFolder } from './files.ts';
 
 const counted = z.object({ generation: z.int().min(1), uid: z.uuid(), digest: z.string() });
@@ -44,8 +47,8 @@ export interface TargetState {
   lastCounted(): Promise<Counted | null>;
   /** Throws a Failure where the file is damaged or of an unknown version: then nothing may be made of it. */
   status(): Promise<TargetStatus | null>;
-  /** Throws as `status` does, rather than write over what it could not read. */
-  saveStatus(status: TargetStatus): Promise<void>;
+  /** Throws as `status` does, rather than write over what it could not read; `replaces`: see Home. */
+  saveStatus(status: TargetStatus, replaces?: TargetStatus | null): Promise<void>;
   held(): Promise<Held | null>;
   isHeld(): Promise<boolean>;
   hold(held: Held): Promise<void>;
@@ -92,11 +95,20 @@ export function targetState(folder: string, key: TargetKey): TargetState {
 
     status,
 
-    async saveStatus(next) {
-      await status();
+    async saveStatus(next, replaces) {
       // What could not be read again would be a journal lost: better to fail before it is written.
       targetStatus.parse(next);
-      await replaceFile(statusFile, json({ version: 1, status: next }));
+      await makeFolder(folder);
+      await exclusively(at('status.lock'), async () => {
+        const now = await status();
+        if (replaces !== undefined && !isDeepStrictEqual(asSaved(now?.operation), asSaved(replaces?.operation))) {
+          throw retry(
+            'DatabaseLocked',
+            `Another process journalled an operation of ${keyText(key)} meanwhile; it is waited for. See: migration-target status ${key.name}`,
+          );
+        }
+        await replaceFile(statusFile, json({ version: 1, status: next }));
+      });
     },
 
     async held() {
@@ -132,6 +144,9 @@ export function targetState(folder: string, key: TargetKey): TargetState {
     },
   };
 }
+
+/** As it is once it was written and read. */
+const asSaved = (value: unknown): unknown => JSON.parse(JSON.stringify(value ?? null));
 
 const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
 
