@@ -38,6 +38,8 @@ export interface PlanInput {
   readonly graph: RevisionGraph;
   /** The catalogue, newest first. */
   readonly backups: readonly BackupManifest[];
+  /** What lies in its folder and is no whole backup, each with why. */
+  readonly broken: readonly { readonly id: string; readonly problem: string }[];
 }
 
 /** What a restore that was declared or asked for is decided from: no Python is needed to carry one out. */
@@ -70,6 +72,14 @@ export function decideRestore(
   wanted: { readonly backup: string; readonly because: string },
 ): Plan {
   const backup = input.backups.find(({ id }) => id === wanted.backup);
+  const broken = input.broken.find(({ id }) => id === wanted.backup);
+  if (broken !== undefined) {
+    return refuse(
+      input,
+      'BackupInvalid',
+      `Backup ${broken.id} can't be restored (${wanted.because}): ${broken.problem}. See those that can: migration-target backups ${input.name}`,
+    );
+  }
   if (backup === undefined) {
     return refuse(
       input,
@@ -331,7 +341,20 @@ function restoreBlocker({
   return state.blockers.find(({ blocks }) => blocks === 'restore') ?? null;
 }
 
-const noBackupBecause = (input: PlanInput): string => `there is no verified backup at ${formatHeads(input.desired)}`;
+/** Names those that would have been the one, were they whole, verified and of this database. */
+function noBackupBecause({ backups, broken, desired, state: { identity, server } }: PlanInput): string {
+  const choice = chooseFallback(backups, desired, identity, server.major);
+  const atDesired = new Set(
+    backups.filter(({ revisions }) => sameSet(revisions ?? ['?'], desired)).map(({ id }) => id),
+  );
+  const rejected = choice.kind === 'backup' ? [] : choice.rejected.filter(({ id }) => atDesired.has(id));
+  const told = [
+    ...rejected.map(({ id, because }) => `${id}: ${because}`),
+    // The remedy that follows the first sentence is told by the catalogue.
+    ...broken.map(({ id, problem }) => `${id} is damaged: ${problem.split('. ')[0]}`),
+  ].slice(0, 2);
+  return `there is no verified backup at ${formatHeads(desired)}${told.length === 0 ? '' : ` (${told.join('; ')})`}`;
+}
 
 /** Short ids mean something else after the next commit, so the planner resolves none; it tells which were meant. */
 function beginnings(graph: RevisionGraph, missing: readonly string[]): string {

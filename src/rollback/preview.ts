@@ -6,7 +6,7 @@ import { declaredRevisions, keyOf, type MigrationTarget } from '../api/target.ts
 import { resolveRevision } from './graph.ts';
 import type { BackupManifest, DatabaseState, Operation, Plan, RevisionGraph, Step } from './model.ts';
 import { decide, decideRestore, type RestoreInput } from './plan.ts';
-import type { AlembicSession, BackupStore, Ports } from './ports.ts';
+import type { AlembicSession, BackupStore, BrokenBackup, Ports } from './ports.ts';
 import { startAlembic } from './scope.ts';
 import { journalOf, statusOf } from './status.ts';
 import { newOperationId, openDatabase } from './steps/check.ts';
@@ -43,7 +43,7 @@ export interface PreviewOptions {
 
 /** Throws a Failure where the database, the scripts or the catalogue can't be read; RevisionNotFound for what was typed. */
 export async function preview(target: MigrationTarget, ports: Ports, options: PreviewOptions): Promise<Preview> {
-  return observeTarget(target, ports, options.signal, async ({ state, store, backups, alembic }) => {
+  return observeTarget(target, ports, options.signal, async ({ state, store, backups, broken, alembic }) => {
     const unfinished = journalOf(statusOf(target));
     const restored = options.restore ?? (await pendingRestore(target, store, state));
     const typed = options.revision;
@@ -51,7 +51,7 @@ export async function preview(target: MigrationTarget, ports: Ports, options: Pr
       typed === undefined
         ? declaredRevisions(target.spec)
         : resolve(target, await (await alembic()).graph(), state, typed);
-    const input = { ...inputOf(target, state, backups), desired };
+    const input = { ...inputOf(target, state, { backups, broken }), desired };
     if (restored !== null) {
       const because = options.restore === undefined ? 'spec.restoreFrom declares it' : 'it was asked for';
       return {
@@ -103,6 +103,7 @@ interface Observed {
   readonly state: DatabaseState;
   readonly store: BackupStore;
   readonly backups: readonly BackupManifest[];
+  readonly broken: readonly BrokenBackup[];
   readonly alembic: () => Promise<AlembicSession>;
 }
 
@@ -122,8 +123,8 @@ async function observeTarget<T>(
   try {
     await using database = await openDatabase({ key, target, ports }, id);
     const [state, store] = await Promise.all([database.read(), ports.backups.open(target.spec.backup.storage, key)]);
-    const { backups } = await store.list();
-    return await use({ state, store, backups, alembic: () => starting });
+    const { backups, broken } = await store.list();
+    return await use({ state, store, backups, broken, alembic: () => starting });
   } finally {
     const session = await starting.catch(() => null);
     await session?.[Symbol.asyncDispose]();
@@ -140,12 +141,16 @@ async function pendingRestore(
   return record === 'done' ? null : spec.restoreFrom.backup;
 }
 
-const inputOf = (target: MigrationTarget, state: DatabaseState, backups: readonly BackupManifest[]): RestoreInput => ({
+const inputOf = (
+  target: MigrationTarget,
+  state: DatabaseState,
+  catalogue: Pick<RestoreInput, 'backups' | 'broken'>,
+): RestoreInput => ({
   uid: target.metadata.uid,
   name: target.metadata.name,
   desired: declaredRevisions(target.spec),
   versionTable: `${target.spec.database.versionTableSchema}.${target.spec.database.versionTable}`,
   policy: target.spec.policy,
   state,
-  backups,
+  ...catalogue,
 });

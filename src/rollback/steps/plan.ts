@@ -72,7 +72,7 @@ async function makePlan(
   if (asked.kind === 'backup') return backupPlan(state, asked.reason);
   if (trigger === 'backup') return backupPlan(state, 'MaxAge');
 
-  const { backups } = await scope.store.list();
+  const { backups, broken } = await scope.store.list();
   const input: RestoreInput = {
     uid: target.metadata.uid,
     name: scope.key.name,
@@ -81,6 +81,7 @@ async function makePlan(
     state,
     versionTable: `${target.spec.database.versionTableSchema}.${target.spec.database.versionTable}`,
     backups,
+    broken,
   };
   if (asked.kind === 'restore') return decideRestore(input, { backup: asked.backup, because: 'it was asked for' });
   if (restoreFrom !== null)

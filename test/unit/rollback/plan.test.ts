@@ -19,6 +19,7 @@ const input = (changes: Partial<PlanInput> = {}): PlanInput => ({
   versionTable: 'public.alembic_version',
   graph,
   backups: [],
+  broken: [],
   ...changes,
 });
 
@@ -119,9 +120,14 @@ describe('the fallback', () => {
     ],
     ['is never the backup of the revision that is left', { backups: [backupAt(['a3'])] }, { kind: 'origin' }],
     [
-      'is never a backup that was not verified',
+      'is never a backup that was not verified, and says so',
       { backups: [backupAt(['a1'], { verifiedAt: null })] },
-      { kind: 'origin' },
+      { kind: 'origin', because: expect.stringMatching(/no verified backup at a1 \(.+: it was never verified\)$/) },
+    ],
+    [
+      'is never a damaged one, and says which and why',
+      { broken: [{ id: 'b9', problem: 'dump/1.dat is missing. Look at it: ls -la' }] },
+      { kind: 'origin', because: 'there is no verified backup at a1 (b9 is damaged: dump/1.dat is missing)' },
     ],
     [
       'is never a backup of another server',
@@ -172,6 +178,15 @@ describe('a restore that is declared', () => {
     expect(decideRestore(input({ backups: [foreign] }), wanted)).toMatchObject({
       kind: 'refuse',
       reason: 'BackupInvalid',
+    });
+  });
+
+  test('of a damaged backup tells what is damaged', () => {
+    const broken = [{ id: wanted.backup, problem: 'dump/1.dat is missing' }];
+    expect(decideRestore(input({ broken }), wanted)).toMatchObject({
+      kind: 'refuse',
+      reason: 'BackupInvalid',
+      message: expect.stringContaining('dump/1.dat is missing'),
     });
   });
 
