@@ -1,23 +1,15 @@
 import { describe, expect, test } from '@jest/globals';
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { createBackupStores } from '../../../src/adapters/storage/index.ts';
 import { contentChecksum, createDatabase, majors, query, type TestDatabase } from '../../support/postgres.ts';
+import { restoreByHand } from '../../support/restore-by-hand.ts';
 import { manifestOf, target } from '../../unit/storage/samples.ts';
 
 const run = promisify(execFile);
-
-/** The shell commands of the chapter "Restore by hand", in order, without those that name a backup and a server. */
-async function documentedCommands(): Promise<string> {
-  const document = await readFile(join(import.meta.dirname, '../../../docs/backups.md'), 'utf8');
-  const [, chapter = ''] = document.split('## Restore by hand');
-  const blocks = [...chapter.matchAll(/```sh\n(?<commands>.*?)```/gs)].map(({ groups }) => groups?.['commands'] ?? '');
-  expect(blocks.length).toBeGreaterThan(5);
-  return blocks.slice(1).join('\n');
-}
 
 /** What nothing but the folder has to bring back: grants, settings, limits. */
 async function propertiesOf(database: TestDatabase): Promise<unknown> {
@@ -88,22 +80,8 @@ describe.each(majors)('on PostgreSQL %d', (major) => {
         const before = { rows: await contentChecksum(database.adminUrl), properties: await propertiesOf(database) };
         await query(database.adminUrl, 'DROP TABLE "Users"; DELETE FROM alembic_version');
 
-        const url = new URL(database.adminUrl);
         const aside = `${name.slice(0, 50)}_aside`;
-        const { stdout, stderr } = await run('bash', ['-euo', 'pipefail', '-c', await documentedCommands()], {
-          cwd: join(root, id),
-          env: {
-            ...process.env,
-            PATH: `${server.binDir}${delimiter}${process.env['PATH'] ?? ''}`,
-            PGHOST: url.hostname,
-            PGPORT: url.port,
-            PGUSER: decodeURIComponent(url.username),
-            PGPASSWORD: decodeURIComponent(url.password),
-            LIVE: name,
-            RESTORED: `${name.slice(0, 50)}_restored`,
-            ASIDE: aside,
-          },
-        });
+        const { stdout, stderr } = await restoreByHand(join(root, id), database, aside);
         expect({ stderr, failed: stdout.includes('FAILED') }).toEqual({ stderr: '', failed: false });
         expect(await contentChecksum(database.adminUrl)).toEqual(before.rows);
         expect(await propertiesOf(database)).toEqual(before.properties);
