@@ -31,6 +31,7 @@ const effects = new Set([
   'dropDatabase',
   'dump',
   'restoreInto',
+  'analyze',
   'canonicalSchema',
   'stamp',
   'swap',

@@ -80,6 +80,10 @@ export function createLiveDatabase(context: Context): LiveDatabase {
     createDatabase: createOwn,
     dropDatabase: dropOwn,
     restoreInto: (database, from, progress) => restoreInto(context, database, from, progress),
+    async analyze(database) {
+      await using session = await connectToOwn(context, database);
+      await session.script('Analyzing', 'ANALYZE');
+    },
     async contents(database) {
       await using session = await connectToOwn(context, database);
       return await session.transaction(snapshotMode, async (snapshot) => ({

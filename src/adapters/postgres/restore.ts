@@ -45,8 +45,6 @@ export async function restoreInto(
       'The live database was not touched. A role that may restore everything (spec.database.adminUrlFrom) often helps; then: migration-target reconcile NAME',
     );
   }
-  // No table of the user's is changed by it; without it the first queries after a swap would be planned blindly.
-  await session.script('Analyzing', 'ANALYZE');
 }
 
 /** Connects to a database of ours. */

@@ -94,6 +94,7 @@ async function carryOut(scope: Scope, operation: Operation, intent: RestoreInten
   await database.createDatabase(intent.into, manifest.properties);
   const progress = progressOf(scope, operation, 'restore');
   await database.restoreInto(intent.into, { path: store.dumpPath(manifest), format: manifest.format }, progress);
+  await database.analyze(intent.into);
   await assertRestored(scope, operation, intent, manifest);
 
   await scope.lock.assertHeld();
