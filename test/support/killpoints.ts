@@ -2,6 +2,8 @@
  * Numbers every call that the procedure makes of its ports, and can stop the process at one of them: before it is
  * made, or while it is under way. The real adapters do the work; this only counts.
  */
+import { readFileSync } from 'node:fs';
+
 import type { Ports } from '../../src/rollback/ports.ts';
 
 /** A call of a port, e.g. `database.swap`, and the step of the operation that made it. */
@@ -10,6 +12,7 @@ export interface Call {
   readonly port: string;
   readonly method: string;
   readonly step: string;
+  readonly lasts: 'briefly' | 'a while' | 'with children';
 }
 
 export type Moment = 'before' | 'during';
@@ -20,28 +23,27 @@ export interface Killpoints {
 }
 
 /** Only these have effects, or start a process that may: reads can be cut off anywhere without a trace. */
-const effects = new Set([
-  'hold',
-  'saveStatus',
-  'release',
-  'saveReport',
-  'lock',
-  'endOperationSessions',
-  'createDatabase',
-  'dropDatabase',
-  'dump',
-  'restoreInto',
-  'analyze',
-  'canonicalSchema',
-  'stamp',
-  'swap',
-  'reopen',
-  'commit',
-  'recordSchema',
-  'recordRestore',
-  'removeLeftovers',
-  'migrate',
-]);
+const effects: Readonly<Record<string, Call['lasts']>> = {
+  hold: 'briefly',
+  saveStatus: 'briefly',
+  release: 'briefly',
+  saveReport: 'briefly',
+  lock: 'briefly',
+  endOperationSessions: 'briefly',
+  recordSchema: 'briefly',
+  recordRestore: 'briefly',
+  stamp: 'briefly',
+  reopen: 'briefly',
+  createDatabase: 'a while',
+  dropDatabase: 'a while',
+  swap: 'a while',
+  commit: 'a while',
+  removeLeftovers: 'a while',
+  dump: 'with children',
+  restoreInto: 'with children',
+  canonicalSchema: 'with children',
+  migrate: 'with children',
+};
 
 /** What a port hands out is known by a method that no other has. */
 const marks: Readonly<Record<string, string>> = {
@@ -64,8 +66,9 @@ export function withKillpoints(ports: Ports, reached: (call: Call, moment: Momen
         if (typeof value !== 'function') return value;
         const method = String(property);
         return (...args: unknown[]): unknown => {
-          if (!effects.has(method)) return wrap(value.apply(target, args));
-          const call = { number: calls.length + 1, port, method, step };
+          const lasts = effects[method];
+          if (lasts === undefined) return wrap(value.apply(target, args));
+          const call = { number: calls.length + 1, port, method, step, lasts };
           calls.push(call);
           reached(call, 'before');
           if (method === 'migrate')
@@ -74,7 +77,8 @@ export function withKillpoints(ports: Ports, reached: (call: Call, moment: Momen
               (args[1] as (event: unknown) => void)(event);
             });
           const result: unknown = value.apply(target, args);
-          if (result instanceof Promise) setImmediate(() => reached(call, 'during'));
+          if (lasts === 'with children') whenToolRuns(() => reached(call, 'during'));
+          else setImmediate(() => reached(call, 'during'));
           return wrap(result);
         };
       },
@@ -99,4 +103,26 @@ export function withKillpoints(ports: Ports, reached: (call: Call, moment: Momen
       },
     },
   };
+}
+
+const tools = ['pg_dump', 'pg_restore', 'psql'];
+
+/** Looks at this process's children until one of them is a tool of PostgreSQL's; ends with the process. */
+function whenToolRuns(then: () => void): void {
+  const look = (): void => {
+    const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8')
+      .split(' ')
+      .filter((pid) => pid !== '');
+    if (children.some((pid) => tools.includes(nameOf(pid)))) then();
+    else setTimeout(look, 1).unref();
+  };
+  look();
+}
+
+function nameOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+  } catch {
+    return ''; // it has ended
+  }
 }
