@@ -30,10 +30,14 @@ export function renderOutcome(
   const { paint, width } = screen;
   const [mark, word, style] = marks[outcome.kind];
   const reason = 'reason' in outcome ? ` ${outcome.reason}` : '';
+  const ready = statusOf(target).conditions.find(({ type }) => type === 'Ready');
+  // What was asked for is done, and the database is not where it is declared: a restore of another revision, say.
+  const isElsewhere = outcome.kind === 'ready' && ready !== undefined && ready.status !== 'True';
   const lines = [
-    `${paint(style, mark)} ${paint('bold', key.name)}   ${paint(style, `${word}${reason}`)}   ${paint('dim', formatDuration(tookMs))}`,
+    `${paint(style, mark)} ${paint('bold', key.name)}   ${paint(style, `${isElsewhere ? 'Done' : word}${reason}`)}   ${paint('dim', formatDuration(tookMs))}`,
     wrap(say(outcome.message), '  ', width),
   ];
+  if (isElsewhere) lines.push(paint('yellow', wrap(say(`Not ready, ${ready.reason}: ${ready.message}`), '  ', width)));
   const entry = statusOf(target).history[0];
   if (entry !== undefined && entry.report !== null && entry.message === outcome.message) {
     lines.push(paint('dim', `  report   ${printable(entry.report)}`));

@@ -7,7 +7,7 @@ import { retry, stalled } from './errors.ts';
 import type { DatabaseState, Operation, OwnDatabase } from './model.ts';
 import type { Ports } from './ports.ts';
 import { createScope, withScratch, type Scope } from './scope.ts';
-import { journalOf, statusOf, workingStatus } from './status.ts';
+import { statusOf, workingStatus } from './status.ts';
 import { newOperationId, openDatabase } from './steps/check.ts';
 import { revisionsOf } from './compare.ts';
 
@@ -30,50 +30,46 @@ export async function workInScratch<T>(
   use: (work: ScratchWork) => Promise<T>,
 ): Promise<T> {
   const key = keyOf(target);
-  const before = statusOf(target);
+  const id = newOperationId();
+  await using database = await openDatabase({ key, target, ports }, id);
+  const state = await database.read();
+  const store = await ports.backups.open(target.spec.backup.storage, key);
+  await using lock = await database.lock();
+  if (lock === null) {
+    throw retry(
+      'DatabaseLocked',
+      `Another operation holds database ${state.identity.name}. See: migration-target status ${key.name}`,
+    );
+  }
+  // Behind the lock: nobody else writes it now.
+  const before = await readStatus(target, ports);
   if (before.operation !== null) {
     throw stalled(
       'RecoveryFailed',
       `Operation ${before.operation.id} was begun and not ended; it has to be finished first: migration-target reconcile ${key.name}`,
     );
   }
-  const id = newOperationId();
-  const database = await openDatabase({ key, target, ports }, id);
-  let opened: Scope | null = null;
+  const save = journalTo(target, before, ports);
+  const asked = { kind: 'backup', reason: 'Requested' } as const;
+  const scope = createScope(
+    { key, target, status: before, journal: null, asked, ports, signal, save },
+    { id, database, lock, store },
+  );
+  const operation = await scope.begin(idleOperation(id, target, state, ports.clock.now()));
   try {
-    const state = await database.read();
-    const store = await ports.backups.open(target.spec.backup.storage, key);
-    const lock = await database.lock();
-    if (lock === null)
-      throw retry(
-        'DatabaseLocked',
-        `Another operation holds database ${state.identity.name}. See: migration-target status ${key.name}`,
-      );
-    const save = journalTo(target, before, ports);
-    const visit = {
-      key,
-      target,
-      status: before,
-      journal: null,
-      asked: { kind: 'backup', reason: 'Requested' },
-      ports,
-      signal,
-      save,
-    } as const;
-    opened = createScope(visit, { id, database, lock, store });
-    const scope = opened;
-    const operation = await scope.begin(idleOperation(id, target, state, ports.clock.now()));
-    try {
-      return await withScratch(scope, operation, async (scratch, journalled) => {
-        await database.createDatabase(scratch, 'scratch');
-        return use({ scope, operation: journalled, state, scratch });
-      });
-    } finally {
-      await forget(target, before, ports);
-    }
+    return await withScratch(scope, operation, async (scratch, journalled) => {
+      await database.createDatabase(scratch, 'scratch');
+      return use({ scope, operation: journalled, state, scratch });
+    });
   } finally {
-    await (opened === null ? database[Symbol.asyncDispose]() : opened[Symbol.asyncDispose]());
+    await ports.home.saveStatus(key, before);
+    await ports.home.release(key);
   }
+}
+
+async function readStatus(target: MigrationTarget, { home }: Ports): Promise<TargetStatus> {
+  const declaration = await home.get(keyOf(target));
+  return statusOf(declaration?.kind === 'target' ? declaration.target : target);
 }
 
 function journalTo(target: MigrationTarget, before: TargetStatus, { home, clock }: Ports) {
@@ -84,16 +80,6 @@ function journalTo(target: MigrationTarget, before: TargetStatus, { home, clock 
     saved = next;
     return operation;
   };
-}
-
-/** Everything is as before: the status too, but for what the catalogue says of the newest backup. */
-async function forget(target: MigrationTarget, before: TargetStatus, { home }: Ports): Promise<void> {
-  const key = keyOf(target);
-  const declaration = await home.get(key);
-  const now = declaration?.kind === 'target' ? statusOf(declaration.target) : before;
-  if (journalOf(now) === null) return;
-  await home.saveStatus(key, before);
-  await home.release(key);
 }
 
 function idleOperation(id: string, target: MigrationTarget, state: DatabaseState, now: Date): Operation {

@@ -29,8 +29,7 @@ async function watch(context: Context, name: string | undefined): Promise<ExitCo
   const { data, format } = context.output;
   const wanted = name === undefined ? null : await context.resolveKey(name);
   const stop = new AbortController();
-  process.once('SIGINT', () => stop.abort());
-  process.once('SIGTERM', () => stop.abort());
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
 
   let before = '';
   let lines = 0;
@@ -62,7 +61,7 @@ async function watch(context: Context, name: string | undefined): Promise<ExitCo
     }
     await pause(data.isTerminal ? refreshMs : refreshMs / 2, stop.signal);
   }
-  return exitCodes.done;
+  return exitCodes.interrupted;
 }
 
 /** Lines on the screen, those counted twice that are too long for it. */
