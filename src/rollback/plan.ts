@@ -351,7 +351,7 @@ function noBackupBecause({ backups, broken, desired, state: { identity, server }
   const told = [
     ...rejected.map(({ id, because }) => `${id}: ${because}`),
     // The remedy that follows the first sentence is told by the catalogue.
-    ...broken.map(({ id, problem }) => `${id} is damaged: ${problem.split('. ')[0]}`),
+    ...broken.map(({ id, problem }) => `${id} is damaged: ${problem.split(/\. (?=[A-Z])/)[0]}`),
   ].slice(0, 2);
   return `there is no verified backup at ${formatHeads(desired)}${told.length === 0 ? '' : ` (${told.join('; ')})`}`;
 }

@@ -74,7 +74,7 @@ export async function dump(context: Context, directory: string, progress: Progre
       const outcome = await dumping;
       if (outcome.code !== 0) {
         throw toolFailure(
-          'pg_dump',
+          `pg_dump into ${directory}`,
           context.worker,
           outcome,
           'BackupFailed',
