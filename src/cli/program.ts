@@ -67,6 +67,8 @@ export function createProgram(name: string, version: string, invoke: Invoke): Co
 
 /** Runs what was typed; `argv` as in `process.argv`. Never rejects: what went wrong was told, and is in the exit code. */
 export async function runProgram(wiring: Wiring, argv: readonly string[]): Promise<ExitCode> {
+  // Whoever reads may go away (`… | head`): an operation that is under way goes on all the same.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', ignoreBrokenPipe);
   let exitCode: ExitCode = exitCodes.done;
   const invoke = createInvoke(wiring, (code) => {
     exitCode = code;
@@ -80,6 +82,10 @@ export async function runProgram(wiring: Wiring, argv: readonly string[]): Promi
     if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? exitCodes.done : exitCodes.error;
     throw thrown;
   }
+}
+
+function ignoreBrokenPipe(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error;
 }
 
 /** Commander ends the process by itself unless it is told, for each command, not to. */

@@ -5,9 +5,35 @@ import type { BrokenBackup } from '../rollback/ports.ts';
 import type { Screen } from './output.ts';
 import { formatBytes, formatInstant, formatTable, relativeTime, wrap, type Cell } from './text.ts';
 
-export function renderBackups(
-  backups: readonly BackupManifest[],
-  broken: readonly BrokenBackup[],
+/** What is known of a backup wherever it is read: from its manifest, or from the object that shows it. */
+export type ListedBackup = Pick<
+  BackupManifest,
+  'id' | 'finishedAt' | 'revisions' | 'sizeBytes' | 'verifiedAt' | 'keptUntil' | 'reason'
+>;
+
+/** What has no place in the table, and why; `is`: in a word, else broken. */
+export interface UnlistedBackup extends BrokenBackup {
+  readonly is?: string;
+}
+
+/** Columns for `-o wide`. */
+export interface WideColumns<B> {
+  readonly headings: readonly string[];
+  readonly cells: (backup: B) => readonly Cell[];
+}
+
+export const catalogueColumns: WideColumns<BackupManifest> = {
+  headings: ['ROWS', 'DATABASE', 'SERVER', 'TOOL'],
+  cells: ({ rowCounts, database, server, tools }) => {
+    const rows = Object.values(rowCounts).reduce((sum, count) => sum + count, 0);
+    return [rows.toLocaleString('en-US'), database.name, server.version, tools.pgDump];
+  },
+};
+
+export function renderBackups<B extends ListedBackup>(
+  backups: readonly B[],
+  broken: readonly UnlistedBackup[],
+  columns: WideColumns<B>,
   options: {
     readonly screen: Screen;
     readonly wide: boolean;
@@ -24,21 +50,21 @@ export function renderBackups(
     'VERIFIED',
     'KEPT UNTIL',
     'REASON',
-    ...(wide ? ['ROWS', 'DATABASE', 'SERVER', 'TOOL'] : []),
+    ...(wide ? columns.headings : []),
   ];
   const table = formatTable(
     headings,
-    backups.map((backup) => [...row(backup, now), ...(wide ? wideCells(backup) : [])]),
+    backups.map((backup) => [...row(backup, now), ...(wide ? columns.cells(backup) : [])]),
     screen.paint,
   );
   const faults = broken.map(
-    ({ id, problem }) =>
-      `${screen.paint('red', '✗')} ${id}   ${screen.paint('red', 'broken')}\n${wrap(say(problem), '  ', screen.width)}`,
+    ({ id, problem, is = 'broken' }) =>
+      `${screen.paint('red', '✗')} ${id}   ${screen.paint('red', is)}\n${wrap(say(problem), '  ', screen.width)}`,
   );
   return [...(backups.length === 0 ? [] : [table]), ...faults].join('\n');
 }
 
-function row(backup: BackupManifest, now: Date): readonly Cell[] {
+function row(backup: ListedBackup, now: Date): readonly Cell[] {
   return [
     backup.id,
     relativeTime(backup.finishedAt, now),
@@ -50,9 +76,4 @@ function row(backup: BackupManifest, now: Date): readonly Cell[] {
     `${formatInstant(backup.keptUntil).slice(0, 16)}Z`,
     backup.reason,
   ];
-}
-
-function wideCells({ rowCounts, database, server, tools }: BackupManifest): readonly Cell[] {
-  const rows = Object.values(rowCounts).reduce((sum, count) => sum + count, 0);
-  return [rows.toLocaleString('en-US'), database.name, server.version, tools.pgDump];
 }

@@ -9,7 +9,7 @@ export function addBackup(program: Command, invoke: Invoke): void {
     .command('backup')
     .summary('take a backup now, restored once and compared')
     .description(
-      'Dumps the database as it is, restores the dump once into a scratch database, compares, and adds it to the catalogue. Changes nothing, so it does not ask.',
+      'Dumps the database as it is, restores the dump once into a scratch database, compares, and adds it to the catalogue. Changes nothing, so it does not ask. Kubernetes: creates a MigrationBackup, and waits until the controller has taken it.',
     )
     .argument('[NAME]', nameHelp)
     .action((name: string | undefined, _options: unknown, command: Command) =>
@@ -18,20 +18,17 @@ export function addBackup(program: Command, invoke: Invoke): void {
 }
 
 async function backup(context: Context, name: string | undefined): Promise<ExitCode> {
-  const [{ carryOut }, { tellOutcome }, { Problem }, { statusOf }] = await Promise.all([
+  const target = await context.target(name);
+  const { backupObjects } = await context.home();
+  if (backupObjects !== undefined) {
+    const { backupInCluster } = await import('../backup-in-cluster.ts');
+    return backupInCluster(context, target, backupObjects);
+  }
+  const [{ carryOut }, { tellOutcome }, { statusOf }] = await Promise.all([
     import('../carry-out.ts'),
     import('../apply-here.ts'),
-    import('../problem.ts'),
     import('../../rollback/status.ts'),
   ]);
-  const target = await context.target(name);
-  const called = target.metadata.name;
-  if ((await context.home()).kind === 'kubernetes') {
-    throw new Problem(
-      `NotSupported ${called}`,
-      'In a cluster a backup is asked for by a MigrationBackup, which this version does not act on yet; the controller takes one before every change, and when spec.backup.maxAge is over.',
-    );
-  }
   const first = await carryOut(context, target, { kind: 'backup', reason: 'Requested' }, null);
   const isTaken = statusOf(first.target).history[0]?.kind === 'backup' || first.outcome.kind !== 'ready';
   // An operation that had been interrupted comes first, whatever was asked for.

@@ -9,7 +9,7 @@ export function addBackups(program: Command, invoke: Invoke): void {
     .command('backups')
     .summary('the catalogue of backups; verify one')
     .description(
-      'Lists the backups of a target, newest first: of which revision, how big, verified or not, kept until when, and why each was taken. Broken ones are listed with what is wrong.',
+      'Lists the backups of a target, newest first: of which revision, how big, verified or not, kept until when, and why each was taken. Broken ones are listed with what is wrong. Kubernetes: reads the MigrationBackups, not the folder.',
     )
     .argument('[NAME]', nameHelp)
     .action((name: string | undefined, _options: unknown, command: Command) =>
@@ -32,12 +32,17 @@ export function addBackups(program: Command, invoke: Invoke): void {
 }
 
 async function list(context: Context, name: string | undefined): Promise<ExitCode> {
-  const [{ renderBackups }, { answer }, { keyOf }] = await Promise.all([
+  const [{ catalogueColumns, renderBackups }, { answer }, { keyOf }] = await Promise.all([
     import('../render-backups.ts'),
     import('../output.ts'),
     import('../../api/target.ts'),
   ]);
   const target = await context.target(name);
+  const { backupObjects } = await context.home();
+  if (backupObjects !== undefined) {
+    const { listInCluster } = await import('../backup-in-cluster.ts');
+    return listInCluster(context, keyOf(target), backupObjects);
+  }
   const { backups: stores } = await context.ports();
   const store = await stores.open(target.spec.backup.storage, keyOf(target));
   const { backups, broken } = await store.list();
@@ -48,7 +53,7 @@ async function list(context: Context, name: string | undefined): Promise<ExitCod
     text: ({ wide, screen }) =>
       backups.length + broken.length === 0
         ? `No backup of ${called} yet. To take one: ${context.command(`backup ${called}`)}`
-        : renderBackups(backups, broken, {
+        : renderBackups(backups, broken, catalogueColumns, {
             screen,
             wide,
             now: new Date(),

@@ -30,6 +30,8 @@ async function watch(context: Context, name: string | undefined): Promise<ExitCo
   const wanted = name === undefined ? null : await context.resolveKey(name);
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
+  // Nobody reads any more.
+  process.stdout.once('error', () => stop.abort());
 
   let before = '';
   let lines = 0;

@@ -151,6 +151,28 @@ test('the history is drawn with its branches, where the database is and where it
   expect(stdout).toContain('No operation yet.');
 });
 
+test('what a killed backups verify leaves is journalled, and cleared away by the next start', async () => {
+  await using bench = await createBench(twoSteps);
+  await bench.declare('b200');
+  expect(await bench.run('reconcile', 'unicorn', '--yes')).toMatchObject({ code: 0 });
+  // Restoring it takes long enough to be killed in the middle.
+  await query(bench.database.url, 'CREATE MATERIALIZED VIEW slow AS SELECT pg_sleep(2)::text AS nothing');
+  expect(await bench.run('backup', 'unicorn')).toMatchObject({ code: 0 });
+  const before = await savedStatus(bench);
+  const [id = ''] = (await bench.run('backups', '-o', 'name')).stdout.split('\n');
+
+  const scratch = `SELECT datname FROM pg_database WHERE datname LIKE '${bench.database.name}\\_\\_%'`;
+  const verifying = bench.start('backups', 'verify', id);
+  await until(verifying, async () => (await query(bench.database.adminUrl, scratch)).length > 0);
+  verifying.child.kill('SIGKILL');
+  await verifying.ended;
+  expect((await savedStatus(bench))?.operation).not.toBeNull();
+
+  expect(await bench.run('reconcile', 'unicorn', '--yes')).toMatchObject({ code: 0 });
+  expect(await query(bench.database.adminUrl, scratch)).toEqual([]);
+  expect(await savedStatus(bench)).toMatchObject({ operation: null, history: before?.history });
+});
+
 describe('the controller', () => {
   test('takes a target there, says so in its log and its metrics, and stops when it is told to', async () => {
     await using bench = await createBench(twoSteps);
