@@ -178,7 +178,7 @@ const preview = (plan: Plan): Preview => ({
     role: { name: 'u', createDatabase: true, superuser: false },
     blockers: [],
     sizeBytes: 45_000_000,
-  } as Preview['state'],
+  },
   graph: null,
   backups: [backup],
   sql: null,
