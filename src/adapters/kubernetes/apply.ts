@@ -70,7 +70,7 @@ function conflictText(key: TargetKey, causes: readonly ApiCause[]): string {
     const owner = /"([^"]+)"/.exec(message)?.[1];
     return `${field.replace(/^\./, '')}${owner === undefined ? '' : ` (by ${owner})`}`;
   });
-  return `${keyText(key)} has fields that somebody else declares: ${fields.join(', ')}. Change them there, or take them over: kubectl apply --server-side --force-conflicts -f FILE`;
+  return `${keyText(key)} has fields that somebody else declares: ${fields.join(', ')}. Change them there, or take them over: kubectl -n ${key.namespace} apply --server-side --field-manager=${cliFieldManager} --force-conflicts -f FILE`;
 }
 
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>

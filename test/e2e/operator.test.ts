@@ -1,0 +1,476 @@
+/**
+ * What a user of a cluster has: kubectl, YAML, and the controller as a process of its own; a real API server, a real
+ * PostgreSQL, a real alembic history.
+ */
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import pg from 'pg';
+import type { MigrationTarget } from '../../src/api/target.ts';
+import { targetDocument, writeHistory, type AlembicProject, type HistorySpec } from '../support/alembic.ts';
+import { apiServer, namespace, type ApiServer } from '../support/apiserver.ts';
+import { metric, migrationTarget, startOperator, type Operator, type OperatorOptions } from '../support/operator.ts';
+import { contentChecksum, createDatabase, query, testServer, type TestDatabase } from '../support/postgres.ts';
+
+/** Waits until nobody holds the advisory lock 42: in the middle of a migration for as long as a test wants. */
+const gate = `op.execute("DO $$ BEGIN WHILE NOT pg_try_advisory_xact_lock(42) LOOP PERFORM pg_sleep(0.02); END LOOP; END $$")`;
+
+const users = `op.create_table('users', sa.Column('id', sa.Integer, primary_key=True), sa.Column('name', sa.Text))
+op.execute("INSERT INTO users SELECT g, 'user ' || g FROM generate_series(1, 100) g")`;
+
+const history: HistorySpec = {
+  revisions: [
+    { id: 'a1', up: users, downgrade: `op.drop_table('users')` },
+    {
+      id: 'a2',
+      up: `op.add_column('users', sa.Column('email', sa.Text))\n${gate}`,
+      downgrade: `${gate}\nop.drop_column('users', 'email')`,
+    },
+    {
+      id: 'a3',
+      up: `op.execute("DELETE FROM users WHERE id > 90")`,
+      downgrade: `raise NotImplementedError("deleted users are gone")`,
+    },
+  ],
+};
+
+let server: ApiServer;
+let binDir: string;
+const cleanups: (() => Promise<unknown>)[] = [];
+
+beforeAll(async () => {
+  [server, { binDir }] = await Promise.all([apiServer(), testServer(16)]);
+  await kubectl(['apply', '-f', 'crds/']);
+  await kubectl(['wait', '--for=condition=Established', '--timeout=60s', 'crd', '--all']);
+});
+
+afterAll(async () => {
+  for (const cleanup of cleanups.toReversed()) await cleanup();
+});
+
+async function kubectl(args: readonly string[], input?: string): Promise<string> {
+  const { code, stdout, stderr } = await server.kubectl(args, input === undefined ? {} : { input });
+  if (code !== 0) throw new Error(`kubectl ${args.join(' ')}: ${stderr}`);
+  return stdout;
+}
+
+/** A namespace with a Secret, a database and a history; nothing is declared in it yet. */
+interface Place {
+  readonly ns: string;
+  readonly options: OperatorOptions;
+  readonly database: TestDatabase;
+  readonly project: AlembicProject;
+  readonly backups: string;
+  kubectl(args: readonly string[], input?: string): Promise<string>;
+  /** Applies a MigrationTarget with kubectl. */
+  apply(name: string, revision: string, spec?: object): Promise<void>;
+  document(name: string, revision: string, spec?: object): Promise<Record<string, unknown>>;
+  patch(name: string, spec: object): Promise<void>;
+  /** kubectl wait; the API server's own word. */
+  wait(name: string, what: string): Promise<void>;
+  target(name: string): Promise<MigrationTarget>;
+  command(...args: readonly string[]): ReturnType<typeof migrationTarget>;
+  version(): Promise<string>;
+}
+
+async function place(): Promise<Place> {
+  const ns = await namespace(server);
+  const dir = await mkdtemp(join(tmpdir(), 'mt-operator-'));
+  const database = await createDatabase(16);
+  cleanups.push(async () => {
+    await database.drop();
+    await rm(dir, { recursive: true, force: true });
+  });
+  const project = await writeHistory(join(dir, 'app'), history);
+  const backups = join(dir, 'backups');
+  const options = { kubeconfig: server.kubeconfig, namespace: ns, binDir };
+  const here = (args: readonly string[], input?: string): Promise<string> => kubectl(['-n', ns, ...args], input);
+  await here(['create', 'secret', 'generic', 'unicorn', `--from-literal=url=${database.url}`]);
+  const document: Place['document'] = (name, revision, spec = {}) =>
+    targetDocument({
+      name,
+      database,
+      project,
+      revision,
+      backups,
+      spec: {
+        database: { urlFrom: { secretKeyRef: { name: 'unicorn' } } },
+        policy: { dataLoss: 'Allow', rehearsal: 'Never' },
+        ...spec,
+      },
+    });
+  const target = async (name: string): Promise<MigrationTarget> =>
+    JSON.parse(await here(['get', 'mtgt', name, '-o', 'json'])) as MigrationTarget;
+  return {
+    ns,
+    options,
+    database,
+    project,
+    backups,
+    kubectl: here,
+    document,
+    apply: async (name, revision, spec) =>
+      void (await here(['apply', '-f', '-'], JSON.stringify(await document(name, revision, spec)))),
+    patch: async (name, spec) =>
+      void (await here(['patch', 'mtgt', name, '--type=merge', '-p', JSON.stringify({ spec })])),
+    async wait(name, what) {
+      const { code, stderr } = await server.kubectl([
+        '-n',
+        ns,
+        'wait',
+        `--for=${what}`,
+        '--timeout=60s',
+        `mtgt/${name}`,
+      ]);
+      if (code !== 0) throw new Error(`${stderr}\n${JSON.stringify((await target(name)).status, null, 2)}`);
+    },
+    target,
+    command: (...args) => migrationTarget(options, ...args),
+    version: async () => {
+      const rows = await query<{ version_num: string }>(database.adminUrl, 'SELECT version_num FROM alembic_version');
+      return rows.map(({ version_num }) => version_num).join();
+    },
+  };
+}
+
+async function operatorFor(somewhere: Place): Promise<Operator> {
+  const operator = await startOperator(somewhere.options);
+  cleanups.push(async () => operator[Symbol.asyncDispose]());
+  return operator;
+}
+
+async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
+  const until = Date.now() + 60_000;
+  while (!(await holds())) {
+    if (Date.now() > until) throw new Error(`never: ${what}`);
+    await new Promise((resolve) => void setTimeout(resolve, 50));
+  }
+}
+
+/** Holds the gate of a migration until it is opened. */
+async function closeGate({
+  database,
+}: Place): Promise<{ readonly reached: () => Promise<void>; readonly open: () => Promise<void> }> {
+  const client = new pg.Client({ connectionString: database.adminUrl });
+  await client.connect();
+  await client.query('SELECT pg_advisory_lock(42)');
+  const open = async (): Promise<void> => client.end().catch(() => undefined);
+  cleanups.push(open);
+  return {
+    open,
+    reached: () =>
+      eventually('a migration stands at the gate', async () => {
+        const { rows } = await client.query(
+          `SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%pg_try_advisory_xact_lock(42)%'`,
+        );
+        return rows.length > 0;
+      }),
+  };
+}
+
+const condition = (target: MigrationTarget, type: string) => target.status?.conditions.find((one) => one.type === type);
+
+describe('a target in a cluster', () => {
+  let here: Place;
+  let operator: Operator;
+
+  beforeAll(async () => {
+    here = await place();
+    operator = await operatorFor(here);
+  });
+
+  test('is applied with kubectl, and waited for with kubectl wait, which sees it Ready once the database is there', async () => {
+    await here.apply('unicorn', 'a2');
+    await here.wait('unicorn', 'condition=Ready');
+
+    expect(await here.version()).toBe('a2');
+    const [head = '', row = ''] = (await here.kubectl(['get', 'mtgt'])).split('\n');
+    expect(head.split(/\s+/)).toEqual(['NAME', 'CURRENT', 'DESIRED', 'READY', 'REASON', 'AGE']);
+    expect(row).toMatch(/^unicorn\s+a2\s+a2\s+True\s+Upgraded\s+\d+/);
+    const wide = await here.kubectl(['get', 'mtgt', '-o', 'wide']);
+    expect(wide).toMatch(/MESSAGE\s+LAST BACKUP\n.*upgraded from base to a2 and verified\.\s+\d+s/);
+  });
+
+  test('is described by kubectl so that a person can read what was done, and how it is', async () => {
+    const described = await here.kubectl(['describe', 'mtgt', 'unicorn']);
+    expect(described).toMatch(/Message: +Database db_\w+ was upgraded from base to a2 and verified\./);
+    for (const type of ['Ready', 'Reconciling', 'Stalled', 'ApprovalRequired', 'BackupReady'])
+      expect(described).toMatch(new RegExp(`Type: +${type}\n`));
+    const events = described.slice(described.indexOf('Events:'));
+    expect(events).toMatch(/Normal +Started +\S+.* migration-target +Operation \w+ began: upgrade\./);
+    expect(events).toMatch(
+      /Normal +Upgraded +\S+.* migration-target +Database db_\w+ was upgraded from base to a2 and verified\./,
+    );
+    expect(await here.kubectl(['explain', 'mtgt.spec.revision'])).toMatch(
+      /FIELD: revision .*\n\n?DESCRIPTION:\n +\w.{40,}/s,
+    );
+  });
+
+  test('goes back where an older revision is declared, with a backup taken before', async () => {
+    await here.patch('unicorn', { revision: 'a1' });
+    await here.wait('unicorn', 'condition=Ready');
+
+    expect(await here.version()).toBe('a1');
+    expect(await query(here.database.adminUrl, 'SELECT * FROM users LIMIT 1')).toEqual([{ id: 1, name: 'user 1' }]);
+    const { status } = await here.target('unicorn');
+    expect(status).toMatchObject({ currentRevision: 'a1', history: [{ kind: 'downgrade', result: 'success' }, {}] });
+    expect(status?.lastBackup).toMatchObject({ revisions: ['a2'] });
+  });
+
+  test('is restored from the backup of before the upgrade where its downgrade raises, and says so', async () => {
+    await here.patch('unicorn', { revision: 'a3' });
+    await here.wait('unicorn', 'condition=Ready');
+    await here.patch('unicorn', { revision: 'a1' });
+    await here.wait('unicorn', 'condition=Ready');
+
+    const target = await here.target('unicorn');
+    expect(condition(target, 'Ready')).toMatchObject({ status: 'True', reason: 'RestoredFromBackup' });
+    expect(condition(target, 'Ready')?.message).toContain('deleted users are gone');
+    expect(await here.version()).toBe('a1');
+    expect(await query(here.database.adminUrl, 'SELECT count(*)::int AS n FROM users')).toEqual([{ n: 100 }]);
+    // Not planned blindly: the restored tables have been analyzed.
+    expect(
+      await query(here.database.adminUrl, "SELECT reltuples::int AS n FROM pg_class WHERE oid = 'users'::regclass"),
+    ).toEqual([{ n: 100 }]);
+    const [aside] = target.status?.keptAside ?? [];
+    expect(condition(target, 'Ready')?.message).toContain(aside?.name);
+    expect(await here.kubectl(['events', '--for', 'mtgt/unicorn'])).toMatch(
+      /Normal +RestoredFromBackup .*deleted users are gone/,
+    );
+  });
+
+  test('is counted: /healthz, /readyz and /metrics tell what was done', async () => {
+    expect((await fetch(`${operator.url}/healthz`)).status).toBe(200);
+    expect((await fetch(`${operator.url}/readyz`)).status).toBe(200);
+    const of = { namespace: here.ns, name: 'unicorn' };
+    const values = async (...series: readonly (readonly [string, Record<string, string>])[]) =>
+      Promise.all(series.map(([name, labels]) => metric(operator, `migrationtarget_${name}`, labels)));
+    expect(
+      await values(
+        ['operations_total', { ...of, operation: 'upgrade', result: 'success' }],
+        ['operations_total', { ...of, operation: 'downgrade', result: 'success' }],
+        ['operations_total', { ...of, operation: 'downgrade', result: 'failure' }],
+        ['restore_fallbacks_total', of],
+        ['condition', { ...of, type: 'Ready', status: 'True' }],
+        ['condition', { ...of, type: 'Ready', status: 'False' }],
+        ['condition', { ...of, type: 'Stalled', status: 'True' }],
+        ['info', { ...of, runtime: 'process', current_revision: 'a1', desired_revision: 'a1' }],
+      ),
+    ).toEqual([2, 2, 0, 1, 1, 0, 0, 1]);
+    expect(await metric(operator, 'controller_runtime_reconcile_total', { result: 'success' })).toBeGreaterThanOrEqual(
+      4,
+    );
+  });
+
+  test('is logged as JSON lines that name the target and the operation, and no password', async () => {
+    const lines = operator.log();
+    const { status } = await here.target('unicorn');
+    for (const { operationId } of status?.history ?? []) {
+      const steps = lines.filter(({ operation, step }) => operation === operationId && step !== undefined);
+      expect(steps).not.toHaveLength(0);
+      for (const line of steps)
+        expect(line).toMatchObject({ namespace: here.ns, target: 'unicorn', level: expect.any(String) });
+    }
+    expect(operator.written()).not.toContain(here.database.password);
+  });
+
+  test('stalls on a revision that does not exist: it says why and what to do, and is left alone', async () => {
+    await here.patch('unicorn', { revision: 'a4', interval: '1s' });
+    await here.wait('unicorn', 'condition=Stalled');
+    const stalled = await here.target('unicorn');
+    expect(condition(stalled, 'Ready')).toMatchObject({ status: 'False', reason: 'RevisionNotFound' });
+    expect(condition(stalled, 'Stalled')?.message).toMatch(/a4.*migration-target \w+ unicorn/s);
+    const events = await here.kubectl(['get', 'events', '-o', 'json']);
+
+    // Read every second, as declared; looking again is no reason to write or to tell anything.
+    const reconciled = async (): Promise<number> => (await metric(operator, 'controller_runtime_reconcile_total')) ?? 0;
+    const before = await reconciled();
+    await eventually('the controller looked three times more', async () => (await reconciled()) >= before + 3);
+
+    const { resourceVersion } = stalled.metadata as unknown as { readonly resourceVersion: string };
+    expect((await here.target('unicorn')).metadata).toMatchObject({ resourceVersion });
+    expect(await here.kubectl(['get', 'events', '-o', 'json'])).toBe(events);
+    expect(await metric(operator, 'controller_runtime_reconcile_total', { result: 'error' })).toBe(0);
+    expect(await here.version()).toBe('a1');
+  });
+
+  test('is tried again when it is asked for by annotation, once the cause is mended', async () => {
+    const file = join(here.project.versionsDir, 'a4.py');
+    await writeFile(
+      file,
+      `from alembic import op\nrevision = "a4"\ndown_revision = "a1"\ndef upgrade():\n    op.execute("CREATE INDEX ON users (name)")\ndef downgrade():\n    pass\n`,
+    );
+    await here.kubectl(['annotate', 'mtgt', 'unicorn', 'migrationtarget.dev/requestedAt=2026-01-31T12:00:00Z']);
+    await here.wait('unicorn', 'condition=Ready');
+    expect(await here.version()).toBe('a4');
+  });
+
+  test('is left alone while it is suspended, whatever is declared, and goes on when it is resumed', async () => {
+    const suspended = await here.command('suspend', 'unicorn');
+    expect(suspended).toMatchObject({ code: 0 });
+    await here.patch('unicorn', { revision: 'a1' });
+    await here.wait('unicorn', "jsonpath={.status.conditions[?(@.type=='Ready')].reason}=Suspended");
+    const { generation } = (await here.target('unicorn')).metadata;
+    await here.wait('unicorn', `jsonpath={.status.observedGeneration}=${generation}`);
+    expect(await here.version()).toBe('a4');
+    expect(await metric(operator, 'migrationtarget_suspended', { name: 'unicorn' })).toBe(1);
+
+    expect(await here.command('resume', 'unicorn')).toMatchObject({ code: 0 });
+    await here.wait('unicorn', 'condition=Ready');
+    // Its downgrade is a pass: the backup of before has the schema of a1.
+    expect(await here.version()).toBe('a1');
+  });
+
+  test('is asked about and changed by the command line, with its exit codes', async () => {
+    const file = join(here.project.dir, 'target.json');
+    const declared = async (revision: string): Promise<void> =>
+      writeFile(file, JSON.stringify(await here.document('unicorn', revision)));
+
+    // kubectl declared the revision last, and the program takes no field from anybody unasked.
+    await declared('a2');
+    const refused = await here.command('apply', '-f', file, '--yes');
+    expect(refused.code).toBe(1);
+    const [, takeOver = ''] = /take them over: kubectl (.*) -f FILE/.exec(refused.stdout + refused.stderr) ?? [];
+    await kubectl([...takeOver.split(' '), '-f', file]);
+
+    const applied = await here.command('apply', '-f', file, '--yes', '-o', 'json');
+    expect(applied).toMatchObject({ code: 0, stdout: expect.stringContaining('"kind"') });
+    expect(JSON.parse(applied.stdout)).toMatchObject({ kind: 'MigrationTarget', status: { currentRevision: 'a2' } });
+    expect(await here.version()).toBe('a2');
+
+    const status = await here.command('status', 'unicorn', '-o', 'json');
+    expect(status).toMatchObject({ code: 0, stderr: '' });
+    expect(JSON.parse(status.stdout)).toMatchObject({ metadata: { name: 'unicorn' }, spec: { revision: 'a2' } });
+
+    await declared('nowhere');
+    const stalled = await here.command('apply', '-f', file, '--yes');
+    expect(stalled).toMatchObject({ code: 4 });
+    expect(stalled.stdout + stalled.stderr).toContain('RevisionNotFound');
+    expect(await here.command('wait', 'unicorn', '--timeout', '30s')).toMatchObject({ code: 4 });
+    expect(await here.command('wait', 'unicorn', '--for', 'Rehearsed', '--timeout', '1s')).toMatchObject({ code: 5 });
+
+    await declared('a2');
+    expect(await here.command('apply', '-f', file, '--yes')).toMatchObject({ code: 0 });
+    expect(await here.command('wait', 'unicorn')).toMatchObject({ code: 0 });
+  });
+
+  test.each([
+    ['spec.runtime.docker', { runtime: { process: null, docker: { container: 'ops' } } }],
+    ['spec.runtime.kubernetes', { runtime: { process: null, kubernetes: { image: 'app:1' } } }],
+    ['spec.application', { application: { workloads: [{ kind: 'Deployment', name: 'ops' }] } }],
+    ['spec.backup.storage.s3', { backup: { storage: { directory: null, s3: { bucket: 'b' } } } }],
+    ['spec.serviceAccountName', { serviceAccountName: 'ops' }],
+  ])('that declares %s is Stalled with NotSupported and told so, never ignored', async (field, spec) => {
+    const name = `not-${field.split('.').at(-1)?.toLowerCase()}`;
+    await here.apply(name, 'a1', spec);
+    await here.wait(name, 'condition=Stalled');
+    const target = await here.target(name);
+    expect(condition(target, 'Ready')).toMatchObject({ status: 'False', reason: 'NotSupported' });
+    expect(condition(target, 'Stalled')?.message).toContain(`${field}:`);
+    expect(await here.version()).toBe('a2');
+    await here.kubectl(['delete', 'mtgt', name]);
+  });
+
+  test('can be deleted: neither its database nor its backups are touched, and its series go', async () => {
+    const [content, backups] = [await contentChecksum(here.database.adminUrl), await readdir(here.backups)];
+    await here.kubectl(['delete', 'mtgt', 'unicorn', '--timeout=60s']);
+    await eventually('its series are gone', async () => (await metric(operator, 'migrationtarget_condition')) === null);
+    expect(await contentChecksum(here.database.adminUrl)).toBe(content);
+    expect(await readdir(here.backups)).toEqual(backups);
+  });
+
+  test('that is deleted in the middle of an operation is held until the database is where the operation leads', async () => {
+    const closed = await closeGate(here);
+    await here.apply('again', 'a1');
+    await closed.reached();
+    await here.kubectl(['delete', 'mtgt', 'again', '--wait=false']);
+    expect((await here.target('again')).metadata).toMatchObject({
+      finalizers: [expect.stringContaining('migrationtarget.dev')],
+    });
+    expect(await query(here.database.adminUrl, 'SELECT version_num FROM alembic_version')).toEqual([
+      { version_num: 'a2' },
+    ]);
+
+    await closed.open();
+    await here.kubectl(['wait', '--for=delete', 'mtgt/again', '--timeout=60s']);
+
+    expect(await here.version()).toBe('a1');
+    expect(await query(here.database.adminUrl, 'SELECT count(*)::int AS n FROM users')).toEqual([{ n: 100 }]);
+  });
+});
+
+describe('a controller that is ended in the middle of a migration', () => {
+  test('by kill -9, leaves what the next one brings to a good end', async () => {
+    const here = await place();
+    const closed = await closeGate(here);
+    await here.apply('unicorn', 'a2');
+    const killed = await operatorFor(here);
+    await closed.reached();
+    killed.kill('SIGKILL');
+    expect(await killed.ended).toBe('SIGKILL');
+    const { status } = await here.target('unicorn');
+    expect(status?.operation).toMatchObject({ step: 'change' });
+    expect(status?.conditions.find(({ type }) => type === 'Ready')).toMatchObject({ status: 'False' });
+
+    await closed.open();
+    await operatorFor(here);
+    await here.wait('unicorn', 'condition=Ready');
+
+    expect(await here.version()).toBe('a2');
+    expect(await query(here.database.adminUrl, 'SELECT count(*)::int AS n FROM users')).toEqual([{ n: 100 }]);
+    expect((await here.target('unicorn')).status).toMatchObject({
+      operation: null,
+      history: [{ operationId: status?.operation?.id, result: 'success' }],
+    });
+  });
+
+  test('by SIGTERM, ends once the migration did, and the next one finds nothing half done', async () => {
+    const here = await place();
+    const closed = await closeGate(here);
+    await here.apply('unicorn', 'a2');
+    const stopped = await operatorFor(here);
+    await closed.reached();
+    stopped.kill('SIGTERM');
+    await eventually('it is no longer ready', async () => (await fetch(`${stopped.url}/readyz`)).status === 503);
+
+    await closed.open();
+    expect(await stopped.ended).toBe(0);
+    expect(await here.version()).toBe('a2');
+    expect(stopped.log().at(-1)).toMatchObject({ level: 'info', msg: expect.stringMatching(/^Stopped/) });
+
+    await operatorFor(here);
+    await here.wait('unicorn', 'condition=Ready');
+    expect((await here.target('unicorn')).status).toMatchObject({ currentRevision: 'a2', operation: null });
+    expect(await query(here.database.adminUrl, 'SELECT count(*)::int AS n FROM users')).toEqual([{ n: 100 }]);
+  });
+});
+
+test('status needs no controller, and no more rights than to read', async () => {
+  const here = await place();
+  await here.apply('unicorn', 'a1');
+  await here.kubectl(['create', 'serviceaccount', 'reader']);
+  await here.kubectl([
+    'create',
+    'role',
+    'reader',
+    '--verb=get,list',
+    '--resource=migrationtargets.migrationtarget.dev',
+  ]);
+  await here.kubectl(['create', 'rolebinding', 'reader', '--role=reader', `--serviceaccount=${here.ns}:reader`]);
+  const token = (await here.kubectl(['create', 'token', 'reader'])).trim();
+  const kubeconfig = join(here.project.dir, 'kubeconfig');
+  const config = JSON.parse(await kubectl(['config', 'view', '--raw', '--flatten', '-o', 'json'])) as {
+    users: object[];
+  };
+  config.users = [{ name: 'admin', user: { token } }];
+  await writeFile(kubeconfig, JSON.stringify(config), { mode: 0o600 });
+
+  const asReader = { ...here.options, kubeconfig };
+  const { code, stdout } = await migrationTarget(asReader, 'status');
+  expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.stringMatching(/unicorn.*a1/s) });
+  const waited = await migrationTarget(asReader, 'wait', 'unicorn', '--timeout', '1s');
+  expect(waited).toMatchObject({ code: 5 });
+  const suspended = await migrationTarget(asReader, 'suspend', 'unicorn');
+  expect(suspended).toMatchObject({ code: 1, stderr: expect.stringMatching(/forbidden/i) });
+});
