@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
 import type { Context } from '../context.ts';
 import { exitCodes, type ExitCode } from '../exit-codes.ts';
 import { nameHelp } from '../help.ts';
@@ -19,7 +19,7 @@ export function addWait(program: Command, invoke: Invoke): void {
     )
     .argument('[NAME]', nameHelp)
     .option('--for <CONDITION>', 'a condition, or CONDITION=STATUS', 'Ready')
-    .option('--timeout <DURATION>', 'how long, e.g. 90s or 5m', '5m')
+    .option('--timeout <DURATION>', 'how long, e.g. 90s or 5m', parseDuration, '5m')
     .option('--revision <REVISION>', 'also until the database is at this revision')
     .action((name: string | undefined, options: Options, command: Command) =>
       invoke(command, name ?? null, (context) => wait(context, name, options)),
@@ -96,4 +96,10 @@ async function wait(context: Context, name: string | undefined, options: Options
     text: ({ screen }) => `${screen.paint('green', '✓')} ${key.name}   ${options.for}   ${ready?.reason ?? ''}`,
   });
   return exitCode;
+}
+
+/** As in YAML; it stays a text, and `seconds` reads it. */
+function parseDuration(text: string): string {
+  if (!/^([0-9]{1,7}[smhd])+$/.test(text)) throw new InvalidArgumentError('write a duration such as 90s, 5m or 1h30m');
+  return text;
 }

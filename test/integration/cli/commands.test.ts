@@ -295,6 +295,7 @@ describe('what is refused, and how', () => {
     [['plan', '--bogus']],
     [['status', '-o', 'xml']],
     [['run', '--workers', '0']],
+    [['wait', '--timeout', 'soon']],
     [['restore', 'unicorn']],
   ])('%j is told as a usage error, with 1', async (args) => {
     const refused = await startProgram(args, process.env).ended;
