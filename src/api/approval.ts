@@ -3,6 +3,7 @@ import * as z from 'zod';
 import { apiVersion } from './group.ts';
 import { dnsName, objectMetadata } from './metadata.ts';
 import { immutable, text, type DeepReadonly } from './schema.ts';
+import { condition } from './status.ts';
 
 export const migrationApprovalSpec = immutable(
   z.strictObject({
@@ -32,6 +33,11 @@ export const migrationApprovalStatus = z
   .object({
     usedBy: text(64, 'The id of the operation that it was used for; it counts once.').nullable().default(null),
     expiresAt: z.string().max(64).describe('When it stops to count.').nullable().default(null),
+    conditions: z
+      .array(condition)
+      .describe('Ready, Reconciling and Stalled: this version acts on no approval, and says so here.')
+      .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['type'] })
+      .default([]),
   })
   .describe('What became of the approval.');
 
@@ -44,6 +50,6 @@ export const migrationApproval = z
     status: migrationApprovalStatus.nullable().default(null),
   })
   .describe(
-    'Consent to one plan of a MigrationTarget that would lose something. It is bound to the digest of the plan, counts once, and expires. Approvals are not acted on yet.',
+    'Consent to one plan of a MigrationTarget that would lose something. It is bound to the digest of the plan, counts once, and expires. Approvals are not acted on yet: their status says so.',
   );
 export type MigrationApproval = DeepReadonly<z.output<typeof migrationApproval>>;

@@ -2,7 +2,7 @@
 import * as z from 'zod';
 import { apiVersion } from './group.ts';
 import { dnsName, objectMetadata } from './metadata.ts';
-import { immutable, text, type DeepReadonly } from './schema.ts';
+import { immutable, type DeepReadonly } from './schema.ts';
 import { condition } from './status.ts';
 
 export const migrationBackupSpec = immutable(
@@ -14,29 +14,37 @@ export const migrationBackupSpec = immutable(
   'a backup cannot be changed: create another one',
 ).describe('Which database to back up.');
 
+/** As in the status of a target nothing is bounded: a status that was refused for its length would be no status. */
 export const migrationBackupStatus = z
   .object({
-    backupId: text(128, 'The id of the backup in the catalogue.').nullable().default(null),
+    backupId: z
+      .string()
+      .describe('The id of the backup in the catalogue; null: none was taken yet.')
+      .nullable()
+      .default(null),
     revisions: z
-      .array(z.string().max(255))
-      .max(64)
+      .array(z.string())
       .describe('The revisions that it is at; null: it has no version table.')
       .nullable()
       .default(null),
-    reason: text(64, 'Why it was taken.').nullable().default(null),
+    reason: z
+      .string()
+      .describe('Why it was taken: BeforeChange, Requested, MaxAge, BeforeRestore or Imported.')
+      .nullable()
+      .default(null),
     sizeBytes: z.int().describe('Its size in bytes.').nullable().default(null),
-    startedAt: z.string().max(64).describe('When it was started.').nullable().default(null),
-    finishedAt: z.string().max(64).describe('When it was finished.').nullable().default(null),
-    verifiedAt: z.string().max(64).describe('When it was last restored and found equal.').nullable().default(null),
-    keptUntil: z.string().max(64).describe('Until when it is kept at least.').nullable().default(null),
+    startedAt: z.string().describe('When it was started.').nullable().default(null),
+    finishedAt: z.string().describe('When it was finished.').nullable().default(null),
+    verifiedAt: z.string().describe('When it was last restored and found equal.').nullable().default(null),
+    keptUntil: z.string().describe('Until when it is kept at least.').nullable().default(null),
     conditions: z
       .array(condition)
-      .max(16)
       .describe('Ready, Reconciling and Stalled.')
       .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['type'] })
       .default([]),
   })
   .describe('What the manifest beside the dump says, which is the truth.');
+export type MigrationBackupStatus = DeepReadonly<z.output<typeof migrationBackupStatus>>;
 
 export const migrationBackup = z
   .strictObject({

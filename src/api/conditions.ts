@@ -41,6 +41,25 @@ export function summarize(outcome: Outcome, facts: ConditionFacts): readonly Con
     ['Rehearsed', { status: 'False', reason: 'RehearsalDisabled', message: 'spec.policy.rehearsal is Never.' }],
     ['ApplicationHealthy', judgeApplication(facts)],
   ];
+  return asConditions(judgements, facts);
+}
+
+/** Of a kind that knows only these: Ready, Reconciling and Stalled. */
+export function summarizeBriefly(
+  outcome: Outcome,
+  facts: Pick<ConditionFacts, 'generation' | 'previous' | 'now'>,
+): readonly Condition[] {
+  const known = ['Ready', 'Reconciling', 'Stalled'];
+  return asConditions(
+    judgeOutcome(outcome).filter(([type]) => known.includes(type)),
+    facts,
+  );
+}
+
+function asConditions(
+  judgements: readonly (readonly [ConditionType, Judgement])[],
+  facts: Pick<ConditionFacts, 'generation' | 'previous' | 'now'>,
+): readonly Condition[] {
   return judgements.map(([type, { status, reason, message }]) => {
     const before = facts.previous.find((condition) => condition.type === type);
     return {

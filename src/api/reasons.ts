@@ -27,6 +27,7 @@ export const reasons = {
   SecretNotFound: 'A Secret, a key of it, a file or a variable is missing.',
   DatabaseUrlInvalid: 'The database URL cannot be read as one.',
   DatabaseNameRefused: 'A name that no migration target may have.',
+  TargetNotFound: 'A MigrationBackup names a MigrationTarget that is not declared.',
   TargetConflict: 'Another target declares the same database and version table.',
   // Stalled: the database and its surroundings
   AuthenticationFailed: 'The server refused the user or the password.',
@@ -57,7 +58,7 @@ export const reasons = {
   // Stalled: what went wrong
   BackupFailed: 'No verified backup could be taken, so nothing was changed.',
   BackupInvalid: 'The backup is incomplete, damaged, or of another database.',
-  BackupNotFound: 'The catalogue has no such backup.',
+  BackupNotFound: 'The catalogue has no such backup, or has it no longer.',
   UpgradeFailed: 'The upgrade failed; the database is back at the origin.',
   DowngradeFailed: 'The downgrade failed; the database is back at the origin.',
   VerificationFailed:
@@ -67,9 +68,9 @@ export const reasons = {
   RecoveryFailed: 'What a dead operation left is none of the states that can be repaired by themselves.',
   InternalError: 'Something unexpected happened; nothing goes on by itself.',
   // BackupReady, Rehearsed, ApplicationHealthy
-  BackupVerified: 'The newest backup was restored once and found equal.',
+  BackupVerified: 'The backup, of a target the newest one, was restored once and found equal.',
   NoBackup: 'No backup yet.',
-  BackupNotVerified: 'The newest backup was never restored and compared.',
+  BackupNotVerified: 'The backup, of a target the newest one, was never restored and compared.',
   RehearsalDisabled: 'policy.rehearsal is Never.',
   NotDeclared: 'The target declares no application.',
   // ApprovalRequired

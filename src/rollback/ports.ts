@@ -3,6 +3,7 @@
  * Methods return expected outcomes as values and throw a `Failure` (errors.ts) for what stops an operation.
  */
 import type { MigrationTarget, TargetKey, TargetSpec, TargetStatus, ValueSource } from '../api/target.ts';
+import type { BackupObjects, UnsupportedObjects } from './backup-objects.ts';
 import type {
   BackupManifest,
   DatabaseIdentity,
@@ -209,6 +210,8 @@ export type MigrationResult = { readonly ok: true } | { readonly ok: false; read
 export interface AlembicSession extends AsyncDisposable {
   /** Reads the script folder; env.py does not run. Throws AlembicConfigNotFound, AlembicFailed. */
   graph(): Promise<RevisionGraph>;
+  /** Begins to import what a change needs beyond alembic, e.g. the driver; runs nothing of the application's. */
+  warmUp(): void;
   /** Runs exactly these steps in this order, with alembic's own machinery; `from`: the version table now. */
   migrate(
     request: {
@@ -340,6 +343,10 @@ export interface Home {
     operationId: string,
     report: { readonly markdown: string; readonly json: string },
   ): Promise<string | null>;
+  /** Where backups are objects of the home too: Kubernetes. */
+  readonly backupObjects?: BackupObjects;
+  /** Where there are objects that this version does not act on: Kubernetes. */
+  readonly unsupported?: UnsupportedObjects;
 }
 
 // ------------------------------------------------------------------------------------------------ the rest

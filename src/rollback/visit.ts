@@ -7,8 +7,17 @@ import type { Ports } from './ports.ts';
 export type Asked =
   | { readonly kind: 'reconcile' }
   /** Once more, though it stalled before: `apply`. */
-  | { readonly kind: 'apply' }
-  | { readonly kind: 'backup'; readonly reason: BackupReason }
+  | {
+      readonly kind: 'apply';
+      /** The id that its operation gets: that of the plan which was shown, made a moment ago; left out: a new one. */
+      readonly operationId?: string;
+    }
+  | {
+      readonly kind: 'backup';
+      readonly reason: BackupReason;
+      /** The id that its operation gets, so that whoever asked finds the backup by its manifest; left out: a new one. */
+      readonly operationId?: string;
+    }
   /** A catalogued backup, whatever the declaration says. */
   | { readonly kind: 'restore'; readonly backup: string };
 

@@ -14,7 +14,7 @@ export const mergePatch = 'application/merge-patch+json';
 export const applyPatch = 'application/apply-patch+yaml';
 
 export interface ApiCall {
-  readonly method: 'GET' | 'POST' | 'PATCH';
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   /** Begins with a slash; names in it are escaped by `pathTo`. */
   readonly path: string;
   readonly query?: Readonly<Record<string, string | undefined>>;

@@ -4,10 +4,13 @@ import * as z from 'zod';
 import { requestedAtAnnotation } from '../../api/group.ts';
 import { keyText, type TargetKey } from '../../api/target.ts';
 import { isAllowed, type Permission } from '../../rollback/allowed.ts';
+import type { BackupObjects, UnsupportedObjects } from '../../rollback/backup-objects.ts';
 import { stalled } from '../../rollback/errors.ts';
 import type { Clock, Declaration, Home } from '../../rollback/ports.ts';
 import { resolveValue } from '../directory/secrets.ts';
 import { applyTarget } from './apply.ts';
+import { createApprovals } from './approvals.ts';
+import { createBackupObjects } from './backup-objects.ts';
 import { createClient } from './client.ts';
 import { connect, type ConnectionOptions } from './connection.ts';
 import { asHomeFailure } from './errors.ts';
@@ -42,6 +45,8 @@ export interface KubernetesHomeOptions extends ConnectionOptions {
 
 export interface KubernetesHome extends Home, AsyncDisposable {
   readonly kind: 'kubernetes';
+  readonly backupObjects: BackupObjects;
+  readonly unsupported: UnsupportedObjects;
   /** The URL of the API server. */
   readonly server: string;
   /** Where targets are looked for that are named without a namespace. */
@@ -66,7 +71,8 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
   const connection = await connect((): KubeConfig => new kubernetes.KubeConfig(), options, env);
   const client = createClient(kubernetes, connection, options.callTimeoutSeconds);
   const recorder = createRecorder(client, clock);
-  const collection = collectionPath(options.allNamespaces === true ? null : connection.namespace);
+  const watched = options.allNamespaces === true ? null : connection.namespace;
+  const collection = collectionPath(watched);
   /** What each object was when last read or written, so that a status that is there already is not written. */
   const seen = new Map<string, Version & { readonly status: string }>();
   let synced = false;
@@ -194,6 +200,9 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
 
     // Reports are the Events and the status; a cluster has no folder for them.
     saveReport: () => Promise.resolve(null),
+
+    backupObjects: createBackupObjects(client, watched),
+    unsupported: createApprovals(client, watched, clock),
 
     [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
   };

@@ -10,7 +10,7 @@ import { applyPatch, mergePatch, pathTo, type ApiClient } from './client.ts';
 import { isNotFound, isStatus } from './errors.ts';
 
 /** Who wrote a field, as `kubectl get --show-managed-fields` tells: the controller, or a person by a command. */
-const fieldManager = 'migration-target';
+export const fieldManager = 'migration-target';
 export const cliFieldManager = 'migration-target-cli';
 
 const storedTarget = z.looseObject({
@@ -149,7 +149,7 @@ export async function editTarget(client: ApiClient, key: TargetKey, body: unknow
 const maxConflicts = 10;
 
 /** Tries again where the API server says that somebody else was faster. */
-async function despiteConflicts<T>(attempt: (isAgain: boolean) => Promise<T>): Promise<T> {
+export async function despiteConflicts<T>(attempt: (isAgain: boolean) => Promise<T>): Promise<T> {
   for (let conflicts = 0; ; conflicts += 1) {
     try {
       return await attempt(conflicts > 0);

@@ -9,6 +9,11 @@ export interface WatchOptions {
   /** The collection, e.g. `/apis/…/migrationtargets`. */
   readonly path: string;
   readonly onChange: (key: TargetKey) => void;
+  /**
+   * Whole objects are asked for, not their metadata alone, and each one that comes is handed over before `onChange`,
+   * also where only its status changed; null: it is gone. For kinds whose objects are small.
+   */
+  readonly onObject?: (key: TargetKey, object: unknown) => void;
   readonly onProblem: (problem: Error) => void;
   /** True once a list went through, false while the server can't be watched. */
   readonly onSynced: (synced: boolean) => void;
@@ -21,7 +26,7 @@ export interface WatchOptions {
   readonly pageSize?: number;
 }
 
-const head = z.object({
+const head = z.looseObject({
   metadata: z.object({
     name: z.string(),
     namespace: z.string().default(''),
@@ -45,7 +50,7 @@ const watchEvent = z.discriminatedUnion('type', [
     object: z.object({ code: z.int().default(500), message: z.string().default(''), reason: z.string().default('') }),
   }),
 ]);
-type Head = z.output<typeof head>['metadata'];
+type Head = z.output<typeof head>;
 
 /** Metadata is all that is needed: what is due is read afresh, and a status may be large. */
 const headsOnly = (kind: string): string => `application/json;as=${kind};g=meta.k8s.io;v=v1`;
@@ -54,12 +59,15 @@ const reconnectMs = (failures: number): number =>
 
 /** Resolves when listed once (or aborted); goes on until aborted, whatever happens. */
 export function watchHeads(client: ApiClient, options: WatchOptions): Promise<void> {
-  const { path, onChange, onProblem, onSynced, signal, quietSeconds = 100, pageSize = 500 } = options;
+  const { path, onChange, onObject, onProblem, onSynced, signal, quietSeconds = 100, pageSize = 500 } = options;
+  const accepted = (kind: string): string => (onObject === undefined ? headsOnly(kind) : 'application/json');
   /** What people can change of each object, so that our own writes of a status make nothing due. */
   const seen = new Map<string, { readonly key: TargetKey; readonly version: string }>();
 
-  function notice(object: Head): void {
+  function notice(whole: Head): void {
+    const object = whole.metadata;
     const key = { namespace: object.namespace, name: object.name };
+    onObject?.(key, whole);
     const version = JSON.stringify([
       object.uid,
       object.generation,
@@ -75,7 +83,9 @@ export function watchHeads(client: ApiClient, options: WatchOptions): Promise<vo
   function noticeGone(id: string): void {
     const known = seen.get(id);
     seen.delete(id);
-    if (known !== undefined) onChange(known.key);
+    if (known === undefined) return;
+    onObject?.(known.key, null);
+    onChange(known.key);
   }
 
   /** Returns the version to watch from. */
@@ -88,12 +98,12 @@ export function watchHeads(client: ApiClient, options: WatchOptions): Promise<vo
           method: 'GET',
           path,
           query: { limit: String(pageSize), continue: page },
-          accept: headsOnly('PartialObjectMetadataList'),
+          accept: accepted('PartialObjectMetadataList'),
         }),
       );
-      for (const { metadata } of answer.items ?? []) {
-        present.add(`${metadata.namespace}/${metadata.name}`);
-        notice(metadata);
+      for (const item of answer.items ?? []) {
+        present.add(`${item.metadata.namespace}/${item.metadata.name}`);
+        notice(item);
       }
       page = answer.metadata.continue;
       if (page === undefined || page === '') {
@@ -115,7 +125,7 @@ export function watchHeads(client: ApiClient, options: WatchOptions): Promise<vo
           allowWatchBookmarks: 'true',
           timeoutSeconds: String(240 + Math.floor(Math.random() * 60)),
         },
-        accept: headsOnly('PartialObjectMetadata'),
+        accept: accepted('PartialObjectMetadata'),
       },
       quietSeconds,
       signal,
@@ -124,7 +134,7 @@ export function watchHeads(client: ApiClient, options: WatchOptions): Promise<vo
       const event = watchEvent.parse(line);
       if (event.type === 'ERROR') throw new ApiError(`watching ${path}`, event.object.code, event.object);
       if (event.type === 'DELETED') noticeGone(`${event.object.metadata.namespace}/${event.object.metadata.name}`);
-      else if (event.type !== 'BOOKMARK') notice(event.object.metadata);
+      else if (event.type !== 'BOOKMARK') notice(event.object);
       onVersion(event.object.metadata.resourceVersion);
     }
   }

@@ -33,7 +33,8 @@ export async function check(visit: Visit): Promise<Checked> {
   const refused = refuseDeclaration(visit);
   if (refused !== null) return { kind: 'settled', outcome: refused, seen: null };
 
-  const id = visit.journal?.id ?? newOperationId();
+  const asked = visit.asked.kind === 'backup' || visit.asked.kind === 'apply' ? visit.asked.operationId : undefined;
+  const id = visit.journal?.id ?? asked ?? newOperationId();
   const database = await openDatabase(visit, id);
   let lock: Lock | null = null;
   try {

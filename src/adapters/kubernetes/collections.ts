@@ -1,0 +1,88 @@
+/** The collections of the kinds beside MigrationTarget, and what is written of their objects: the status. */
+import * as z from 'zod';
+import { apiVersion, group, version } from '../../api/group.ts';
+import { keyText, type TargetKey } from '../../api/target.ts';
+import { applyPatch, pathTo, type ApiClient } from './client.ts';
+import { isNotFound } from './errors.ts';
+import { despiteConflicts, fieldManager, type Version } from './objects.ts';
+
+export interface Collection {
+  readonly kind: string;
+  readonly plural: string;
+}
+
+/** null: of all namespaces. */
+export const pathOfAll = ({ plural }: Collection, namespace: string | null): string =>
+  namespace === null
+    ? `/apis/${group}/${version}/${plural}`
+    : pathTo`/apis/${group}/${version}/namespaces/${namespace}/${plural}`;
+
+export const pathOfOne = (collection: Collection, { namespace, name }: TargetKey): string =>
+  `${pathOfAll(collection, namespace)}/${encodeURIComponent(name)}`;
+
+const page = z.object({
+  metadata: z.object({ continue: z.string().optional() }),
+  items: z.array(z.unknown()).nullable(),
+});
+
+export async function listAll(
+  client: ApiClient,
+  collection: Collection,
+  namespace: string | null,
+): Promise<readonly unknown[]> {
+  const items: unknown[] = [];
+  let next: string | undefined;
+  do {
+    const answer = page.parse(
+      await client.call({
+        method: 'GET',
+        path: pathOfAll(collection, namespace),
+        query: { limit: '500', continue: next },
+      }),
+    );
+    items.push(...(answer.items ?? []));
+    next = answer.metadata.continue === '' ? undefined : answer.metadata.continue;
+  } while (next !== undefined);
+  return items;
+}
+
+const answered = z.object({ metadata: z.object({ uid: z.string(), resourceVersion: z.string() }) });
+
+/**
+ * Server-side apply, on the very object that was read: one that was deleted and made again under the same name is
+ * another. Returns its version then; null where it is gone.
+ */
+export async function applyStatus(
+  client: ApiClient,
+  collection: Collection,
+  key: TargetKey,
+  known: Version,
+  status: unknown,
+): Promise<Version | null> {
+  const path = pathOfOne(collection, key);
+  let { resourceVersion } = known;
+  try {
+    return await despiteConflicts(async (isAgain) => {
+      if (isAgain) {
+        const { metadata } = answered.parse(await client.insist({ method: 'GET', path }));
+        if (metadata.uid !== known.uid) {
+          throw new Error(
+            `${collection.kind} ${keyText(key)} was deleted and made again meanwhile; what was to be said of the old one is dropped`,
+          );
+        }
+        ({ resourceVersion } = metadata);
+      }
+      const answer = await client.insist({
+        method: 'PATCH',
+        path: `${path}/status`,
+        query: { fieldManager, force: 'true' },
+        contentType: applyPatch,
+        body: { apiVersion, kind: collection.kind, metadata: { ...key, resourceVersion }, status },
+      });
+      return answered.parse(answer).metadata;
+    });
+  } catch (thrown) {
+    if (isNotFound(thrown)) return null;
+    throw thrown;
+  }
+}

@@ -1,0 +1,454 @@
+/**
+ * MigrationBackup and MigrationApproval: kubectl on one side, the controller on the other, with no more rights than
+ * manifests/ grants it; a real API server, a real PostgreSQL, real backups in a folder.
+ */
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { run, type Ran } from '../../scripts/lib/run.ts';
+import { createAlembicRunner } from '../../src/adapters/alembic/index.ts';
+import { createKubernetesHome } from '../../src/adapters/kubernetes/home.ts';
+import { createDatabases } from '../../src/adapters/postgres/index.ts';
+import { createBackupStores } from '../../src/adapters/storage/index.ts';
+import type { MigrationBackupStatus } from '../../src/api/backup.ts';
+import { serve } from '../../src/main/serve.ts';
+import type { BackupObjects } from '../../src/rollback/backup-objects.ts';
+import type { BackupManifest } from '../../src/rollback/model.ts';
+import type { Home } from '../../src/rollback/ports.ts';
+import { targetDocument, writeHistory, type AlembicProject, type HistorySpec } from '../support/alembic.ts';
+import { apiServer, namespace, type ApiServer } from '../support/apiserver.ts';
+import { createDatabase, testServer, type TestDatabase } from '../support/postgres.ts';
+
+const history: HistorySpec = {
+  revisions: [
+    { id: 'a1', up: `op.create_table('users', sa.Column('id', sa.Integer, primary_key=True))` },
+    { id: 'a2', up: `op.add_column('users', sa.Column('email', sa.Text))` },
+  ],
+};
+/** What the history makes, so that a test starts at a1 without running it. */
+const atA1 = `CREATE TABLE users (id integer PRIMARY KEY); INSERT INTO users SELECT generate_series(1, 50);
+CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY); INSERT INTO alembic_version VALUES ('a1')`;
+
+const account = 'migration-target-system:migration-target';
+const folder = await mkdtemp(join(tmpdir(), 'mt-backup-objects-'));
+let server: ApiServer;
+let binDir: string;
+let project: AlembicProject;
+/** The controller's, as manifests/ make it. */
+let kubeconfig: string;
+
+beforeAll(async () => {
+  process.env['LOG_LEVEL'] = 'fatal';
+  [server, { binDir }, project] = await Promise.all([
+    apiServer(),
+    testServer(16),
+    writeHistory(join(folder, 'app'), history),
+  ]);
+  await kubectl(['apply', '-f', 'crds/']);
+  await kubectl(['wait', '--for=condition=Established', '--timeout=60s', 'crd', '--all']);
+  await kubectl(['apply', '-k', 'manifests/']);
+  const token = await kubectl(['-n', 'migration-target-system', 'create', 'token', 'migration-target']);
+  const config = JSON.parse(await readFile(server.kubeconfig, 'utf8')) as { users: { user: { token: string } }[] };
+  for (const { user } of config.users) user.token = token.trim();
+  kubeconfig = join(folder, 'kubeconfig');
+  await writeFile(kubeconfig, JSON.stringify(config));
+});
+
+const cleanups: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+async function kubectl(args: readonly string[], document?: object): Promise<string> {
+  const input = document === undefined ? {} : { input: JSON.stringify(document) };
+  const { code, stdout, stderr } = await server.kubectl(args, input);
+  if (code !== 0) throw new Error(`kubectl ${args.join(' ')}: ${stderr}`);
+  return stdout;
+}
+
+async function eventually<T>(look: () => Promise<T | null | false>, what: string): Promise<T> {
+  const until = Date.now() + 60_000;
+  for (;;) {
+    const found = await look();
+    if (found !== null && found !== false) return found;
+    if (Date.now() > until) throw new Error(`${what} never came true`);
+    await new Promise((resolve) => void setTimeout(resolve, 100));
+  }
+}
+
+interface Stored {
+  readonly metadata: {
+    readonly name: string;
+    readonly uid: string;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly ownerReferences?: unknown;
+    readonly finalizers?: unknown;
+  };
+  readonly spec: { readonly targetRef: { readonly name: string } };
+  readonly status?: MigrationBackupStatus;
+}
+
+const backupDocument = (name: string, target = 'unicorn-db') => ({
+  apiVersion: 'migrationtarget.dev/v1alpha1',
+  kind: 'MigrationBackup',
+  metadata: { name },
+  spec: { targetRef: { name: target } },
+});
+
+const conditionOf = ({ status }: Stored, type: string) =>
+  status?.conditions.find((condition) => condition.type === type);
+const readyOf = (object: Stored) => conditionOf(object, 'Ready');
+
+/** A namespace, a database at a1, its Secret, a folder for backups; nothing is declared yet. */
+async function place() {
+  const ns = await namespace(server);
+  const database = await createDatabase(16, { sql: atA1 });
+  cleanups.push(() => database.drop());
+  const backups = join(folder, ns);
+  const secret = (url: string) => ({
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: { name: 'unicorn-db' },
+    stringData: { url },
+  });
+  const inNs = (args: readonly string[], document?: object) => kubectl(['-n', ns, ...args], document);
+  await inNs(['apply', '-f', '-'], secret(database.url));
+  await inNs([
+    'create',
+    'rolebinding',
+    'secrets',
+    '--clusterrole=migration-target-secrets',
+    `--serviceaccount=${account}`,
+  ]);
+
+  return {
+    ns,
+    kubectl: inNs,
+    declare: async (revision = 'a1', spec: Readonly<Record<string, unknown>> = {}) =>
+      inNs(['apply', '-f', '-'], await document(database, project, { revision, backups, spec })),
+    setUrl: (url: string) => inNs(['apply', '-f', '-'], secret(url)),
+    url: database.url,
+    request: (name: string, target?: string) => inNs(['create', '-f', '-'], backupDocument(name, target)),
+    reconcile: async () =>
+      inNs(['annotate', '--overwrite', 'mtgt/unicorn-db', `migrationtarget.dev/requestedAt=${Date.now()}`]),
+    objects: async () =>
+      (JSON.parse(await inNs(['get', 'migrationbackups', '-o', 'json'])) as { items: Stored[] }).items,
+    object: async (name: string) => JSON.parse(await inNs(['get', 'migrationbackup', name, '-o', 'json'])) as Stored,
+    waitReady: (name: string) => inNs(['wait', '--for=condition=Ready', '--timeout=60s', `migrationbackup/${name}`]),
+    /** The backups in the folder, whole ones, oldest first. */
+    folders: async () =>
+      existsSync(backups) ? (await readdir(backups)).filter((name) => !name.startsWith('.')).toSorted() : [],
+    manifest: async (id: string) =>
+      JSON.parse(await readFile(join(backups, id, 'manifest.json'), 'utf8')) as BackupManifest,
+    backups,
+  };
+}
+type Place = Awaited<ReturnType<typeof place>>;
+
+const document = async (
+  database: TestDatabase,
+  of: AlembicProject,
+  options: { readonly revision: string; readonly backups: string; readonly spec: Readonly<Record<string, unknown>> },
+) => targetDocument({ name: 'unicorn-db', database, project: of, ...options });
+
+/** The controller, as `migration-target run` starts it, in this process; resolves with how to stop it. */
+async function startController({ ns }: Pick<Place, 'ns'>, change: (home: Home) => Home = (home) => home) {
+  const home = await createKubernetesHome({
+    kubeconfig,
+    namespace: ns,
+    allow: [],
+    onProblem: (problem) => {
+      throw problem;
+    },
+  });
+  const stop = new AbortController();
+  const over = serve({
+    home: change(home),
+    listen: '127.0.0.1:0',
+    workers: 2,
+    surroundings: { inPod: false, allow: [] },
+    signal: stop.signal,
+    adapters: {
+      databases: createDatabases({ toolDirectories: [binDir] }),
+      alembic: createAlembicRunner(),
+      backups: createBackupStores(),
+      clock: { now: () => new Date() },
+    },
+    version: 'test',
+  });
+  let stopped: Promise<unknown> | null = null;
+  const end = () =>
+    (stopped ??= (async () => {
+      stop.abort();
+      await over;
+      await home[Symbol.asyncDispose]();
+    })());
+  cleanups.push(end);
+  return end;
+}
+
+/** A home that dies, as its process would, when it is to say that a backup was taken: that call and all later ones fail. */
+function dyingBeforeItSays(onDeath: () => void): (home: Home) => Home {
+  return (home) => {
+    const objects = home.backupObjects;
+    if (objects === undefined) throw new Error('no objects');
+    let dead = false;
+    const dying: BackupObjects = {
+      ...objects,
+      saveStatus: async (object, status) => {
+        if (dead || status.backupId !== null) {
+          if (!dead) onDeath();
+          dead = true;
+          throw new Error('killed');
+        }
+        await objects.saveStatus(object, status);
+      },
+    };
+    return { ...home, backupObjects: dying };
+  };
+}
+
+describe('a MigrationBackup that somebody creates', () => {
+  test('has one backup taken, and tells of it what the manifest does', async () => {
+    const at = await place();
+    await at.declare();
+    const end = await startController(at);
+    await at.request('before-the-weekend');
+    await at.waitReady('before-the-weekend');
+    const object = await at.object('before-the-weekend');
+    const [id = '', second] = await at.folders();
+    expect(second).toBeUndefined();
+    const manifest = await at.manifest(id);
+    expect(object.status).toMatchObject({
+      backupId: id,
+      revisions: ['a1'],
+      reason: 'Requested',
+      sizeBytes: manifest.sizeBytes,
+      startedAt: manifest.startedAt,
+      finishedAt: manifest.finishedAt,
+      verifiedAt: manifest.verifiedAt,
+      keptUntil: manifest.keptUntil,
+    });
+    expect(object.status?.conditions.map(({ type, status, reason }) => [type, status, reason])).toEqual([
+      ['Ready', 'True', 'BackupVerified'],
+      ['Reconciling', 'False', 'BackupVerified'],
+      ['Stalled', 'False', 'BackupVerified'],
+    ]);
+    expect(await at.kubectl(['get', 'migrationbackups'])).toMatch(
+      new RegExp(`before-the-weekend\\s+unicorn-db\\s+${id}\\s+\\["a1"\\]\\s+\\d+\\s+True\\s+BackupVerified`),
+    );
+    // Nothing takes another one: neither the next look at the target nor the next start.
+    await at.reconcile();
+    await at.kubectl(['wait', '--for=condition=Ready', '--timeout=60s', 'mtgt/unicorn-db']);
+    await end();
+    await startController(at);
+    await at.request('second');
+    await at.waitReady('second');
+    expect(await at.folders()).toHaveLength(2);
+    expect((await at.object('before-the-weekend')).status?.backupId).toBe(id);
+    expect((await at.objects()).map(({ metadata }) => metadata.name).toSorted()).toEqual([
+      'before-the-weekend',
+      'second',
+    ]);
+  });
+
+  test('of a target that is not declared says so, and is taken once it is', async () => {
+    const at = await place();
+    await startController(at);
+    await at.request('early');
+    await at.kubectl(['wait', '--for=condition=Stalled', '--timeout=60s', 'migrationbackup/early']);
+    expect(readyOf(await at.object('early'))).toMatchObject({
+      status: 'False',
+      reason: 'TargetNotFound',
+      message: expect.stringMatching(
+        /^There is no MigrationTarget \S+\/unicorn-db\. .*migration-target apply -f FILE.*kubectl -n \S+ delete migrationbackup early/,
+      ),
+    });
+    await at.declare();
+    await at.waitReady('early');
+    expect(await at.folders()).toHaveLength(1);
+  });
+
+  test('that can not be taken says why, is not tried for ever, and another one is', async () => {
+    const at = await place();
+    await at.setUrl(at.url.replace(/:[^:@/]+@/, ':wrong@'));
+    await at.declare();
+    await startController(at);
+    await at.request('in-vain');
+    await at.kubectl(['wait', '--for=condition=Stalled', '--timeout=60s', 'migrationbackup/in-vain']);
+    expect(readyOf(await at.object('in-vain'))).toMatchObject({ status: 'False', reason: 'AuthenticationFailed' });
+    await at.setUrl(at.url);
+    await at.request('again');
+    await at.waitReady('again');
+    expect(readyOf(await at.object('in-vain'))).toMatchObject({ status: 'False', reason: 'AuthenticationFailed' });
+    expect(await at.folders()).toHaveLength(1);
+  });
+
+  test('is told of the backup that was taken for it where the controller died before it could say so', async () => {
+    const at = await place();
+    await at.declare();
+    let died = false;
+    const end = await startController(
+      at,
+      dyingBeforeItSays(() => {
+        died = true;
+      }),
+    );
+    await at.request('unlucky');
+    await eventually(async () => died, 'the death');
+    await end();
+    const [id = '', second] = await at.folders();
+    expect([id === '', second]).toEqual([false, undefined]);
+    expect((await at.object('unlucky')).status?.backupId ?? null).toBeNull();
+
+    await startController(at);
+    await at.waitReady('unlucky');
+    expect((await at.object('unlucky')).status?.backupId).toBe(id);
+    expect(await at.folders()).toEqual([id]);
+  });
+});
+
+describe('a backup that the controller took', () => {
+  test('appears as an object that owns nothing; deleting that keeps the data, and it does not come back', async () => {
+    const at = await place();
+    await at.declare();
+    const end = await startController(at);
+    await at.kubectl(['wait', '--for=condition=Ready', '--timeout=60s', 'mtgt/unicorn-db']);
+    await at.declare('a2');
+    const [shown] = await eventually(async () => {
+      const all = await at.objects();
+      return all.length > 0 && readyOf(all[0] as Stored)?.status === 'True' && all;
+    }, 'the object');
+    const [id = ''] = await at.folders();
+    expect(shown?.metadata.name).toBe(id.slice(at.ns.length + 1).toLowerCase());
+    expect(shown?.metadata.labels).toEqual({ 'migrationtarget.dev/target': 'unicorn-db' });
+    expect([shown?.metadata.ownerReferences, shown?.metadata.finalizers]).toEqual([undefined, undefined]);
+    expect(shown?.status).toMatchObject({ backupId: id, revisions: ['a1'], reason: 'BeforeChange' });
+
+    await at.kubectl(['delete', 'migrationbackup', shown?.metadata.name ?? '']);
+    await end();
+    await startController(at);
+    await at.request('later');
+    await at.waitReady('later');
+    expect((await at.objects()).map(({ metadata }) => metadata.name)).toEqual(['later']);
+    expect(await at.folders()).toHaveLength(2);
+    expect((await at.manifest(id)).id).toBe(id);
+  });
+
+  test('is shown though the controller died in between, and its object goes when retention removes it', async () => {
+    const at = await place();
+    const retention = { minAge: '1s', minCount: 0 };
+    await at.declare('a1', { backup: { retention } });
+    let died = false;
+    const end = await startController(
+      at,
+      dyingBeforeItSays(() => {
+        died = true;
+      }),
+    );
+    await at.declare('a2', { backup: { retention } });
+    await eventually(async () => died, 'the death');
+    await end();
+    await startController(at);
+    const first = await eventually(async () => {
+      const [only] = await at.objects();
+      return only !== undefined && readyOf(only)?.status === 'True' && only;
+    }, 'the object');
+    expect(first.status?.reason).toBe('BeforeChange');
+    // The one at a1 could be needed by a fallback; of two at a2 the older one goes, once its second is over.
+    await at.request('older');
+    await at.waitReady('older');
+    await at.request('newer');
+    await at.waitReady('newer');
+    const older = await at.object('older');
+    await eventually(async () => {
+      await at.reconcile();
+      return !(await at.folders()).includes(older.status?.backupId ?? '');
+    }, 'retention');
+    // What somebody made is theirs: it is told, and stays.
+    await eventually(async () => readyOf(await at.object('older'))?.reason === 'BackupNotFound', 'the word');
+    expect(conditionOf(await at.object('older'), 'Stalled')?.message).toMatch(
+      /the catalogue has it no longer\. Delete this object: kubectl -n \S+ delete migrationbackup older/,
+    );
+    // What the controller made goes with the backup.
+    await rm(join(at.backups, first.status?.backupId ?? ''), { recursive: true });
+    await eventually(async () => {
+      await at.reconcile();
+      return !(await at.objects()).some(({ metadata }) => metadata.name === first.metadata.name);
+    }, 'the removal of the object');
+  });
+});
+
+describe('a MigrationApproval', () => {
+  test('is told that nothing acts on it', async () => {
+    const at = await place();
+    await startController(at);
+    await at.kubectl(['create', '-f', '-'], {
+      apiVersion: 'migrationtarget.dev/v1alpha1',
+      kind: 'MigrationApproval',
+      metadata: { name: 'yes' },
+      spec: { targetRef: { name: 'unicorn-db' }, planDigest: '0123456789abcdef', approvedBy: 'me' },
+    });
+    await at.kubectl(['wait', '--for=condition=Stalled', '--timeout=60s', 'migrationapproval/yes']);
+    expect(await at.kubectl(['get', 'migrationapproval', 'yes'])).toMatch(/yes\s+unicorn-db .* False\s+NotSupported/);
+    const stored = JSON.parse(await at.kubectl(['get', 'migrationapproval', 'yes', '-o', 'json'])) as Stored;
+    expect(conditionOf(stored, 'Stalled')?.message).toMatch(
+      /acts on no approval.*spec\.policy\.dataLoss: Allow.*kubectl -n \S+ delete migrationapproval yes/,
+    );
+  });
+});
+
+describe('the command line in a cluster', () => {
+  const program = join(import.meta.dirname, '../../bin/migration-target');
+  const command = ({ ns }: Place, ...args: readonly string[]): Promise<Ran> =>
+    run(process.execPath, [program, '--kubeconfig', server.kubeconfig, '-n', ns, ...args], {
+      env: { PATH: process.env['PATH'] ?? '', HOME: folder, NO_COLOR: '1' },
+    });
+
+  test('takes a backup through the controller, lists what there is, and says what went wrong', async () => {
+    const at = await place();
+    await at.declare();
+    await startController(at);
+    expect((await command(at, 'backups')).stdout).toMatch(/^No backup of unicorn-db yet\..*backup unicorn-db/);
+
+    const taken = await command(at, 'backup', 'unicorn-db');
+    const [id = ''] = await at.folders();
+    expect(taken).toMatchObject({ code: 0, stdout: expect.stringMatching(/✓ unicorn-db {3}Ready BackupVerified/) });
+    expect(taken.stdout).toContain(`Backup ${id} of database`);
+    const [object] = await at.objects();
+    expect(object?.metadata.name).toMatch(/^unicorn-db-\w{5}$/);
+
+    const listed = await command(at, 'backups', 'unicorn-db', '-o', 'wide');
+    expect(listed.stdout).toMatch(/^ID\s+TAKEN\s+REVISION\s+SIZE\s+VERIFIED\s+KEPT UNTIL\s+REASON\s+OBJECT\n/);
+    expect(listed.stdout).toMatch(new RegExp(`\\n${id}\\s.* a1 .* Requested\\s+${object?.metadata.name}\\n`));
+    expect((await command(at, 'backups', '-o', 'name')).stdout).toBe(`${id}\n`);
+
+    await at.setUrl(at.url.replace(/:[^:@/]+@/, ':wrong@'));
+    const failed = await command(at, 'backup', 'unicorn-db');
+    expect(failed).toMatchObject({ code: 4, stdout: '' });
+    expect(failed.stderr).toMatch(/✗ AuthenticationFailed unicorn-db/);
+    expect((await command(at, 'backups')).stdout).toMatch(/✗ unicorn-db-\w{5} {3}AuthenticationFailed/);
+  });
+});
+
+describe('manifests/', () => {
+  test('grant what these kinds need, and no more', async () => {
+    const verbs = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete', 'deletecollection'];
+    const granted = async (plural: string, ...of: readonly string[]) => {
+      const answers = await Promise.all(
+        verbs.map(async (verb) => {
+          const ask = ['auth', 'can-i', verb, `${plural}.migrationtarget.dev`, ...of];
+          return (await server.kubectl([...ask, `--as=system:serviceaccount:${account}`])).stdout.startsWith('yes');
+        }),
+      );
+      return verbs.filter((_, index) => answers[index]);
+    };
+    expect(await granted('migrationbackups')).toEqual(['get', 'list', 'watch', 'create', 'delete']);
+    expect(await granted('migrationbackups', '--subresource=status')).toEqual(['patch']);
+    expect(await granted('migrationapprovals')).toEqual(['get', 'list', 'watch']);
+    expect(await granted('migrationapprovals', '--subresource=status')).toEqual(['patch']);
+  });
+});
