@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { run } from '../../../scripts/lib/run.ts';
 import { python } from '../../support/alembic.ts';
 import { contentChecksum, createDatabase } from '../../support/postgres.ts';
-import { expectRefused, major, shellMarker, watchedScene, writeProgram, type WatchedScene } from './support.ts';
+import { expectRefused, major, shellMarker, watchedScene, writePrograms, type WatchedScene } from './support.ts';
 
 let scene: WatchedScene;
 let envPy: string;
@@ -45,9 +45,10 @@ describe('the interpreter', () => {
   });
 
   test('that has no alembic', async () => {
-    await using bare = await writeProgram('bare', `#!/bin/sh\nexec ${await python()} -S "$@"\n`);
-    const says = [bare.path, 'pip install', 'alembic', goOn];
-    await expectRefused(scene, () => upgradeWith({ python: bare.path }), { reason: 'AlembicNotFound', says });
+    await using bare = await writePrograms(['python'], `#!/bin/sh\nexec ${await python()} -S "$@"\n`);
+    const path = join(bare.dir, 'python');
+    const says = [path, 'pip install', 'alembic', goOn];
+    await expectRefused(scene, () => upgradeWith({ python: path }), { reason: 'AlembicNotFound', says });
   });
 });
 

@@ -26,9 +26,9 @@ export async function runController(scene: Scene): Promise<ControllerRun> {
       if (unseen.size === 0) stop.abort();
       return declaration;
     },
-    saveStatus: async (key, status) => {
+    saveStatus: async (key, status, before) => {
       saved.push(keyText(key));
-      await home.saveStatus(key, status);
+      await home.saveStatus(key, status, before);
     },
   };
   const adapters: Pick<Ports, 'databases' | 'alembic' | 'backups' | 'clock'> = { databases, alembic, backups, clock };

@@ -1,13 +1,11 @@
 /** Servers, poolers, tools and roles with which no change could be made safely. */
-import { dirname } from 'node:path';
-
 import { describe, expect, test } from '@jest/globals';
 
 import { createDatabases } from '../../../src/adapters/postgres/index.ts';
 import { contentChecksum, databaseUrl, query, startOwnServer, startReplica } from '../../support/postgres.ts';
 import { startPooler } from '../../support/pooler.ts';
 import { said } from '../../support/scene.ts';
-import { expectRefused, major, setSecret, watchedScene, writeProgram } from './support.ts';
+import { expectRefused, major, setSecret, watchedScene, writePrograms } from './support.ts';
 
 const goOn = 'migration-target reconcile unicorn';
 
@@ -55,13 +53,13 @@ describe('a server', () => {
   });
 
   test('whose tools are there in another major only', async () => {
-    await using older = await writeProgram('pg_dump', '#!/bin/sh\necho "pg_dump (PostgreSQL) 15.4"\n');
-    const toolDirectories = [dirname(older.path)];
-    const databases = createDatabases({ toolDirectories, standardDirectories: false });
+    const version = '#!/bin/sh\necho "$(basename "$0") (PostgreSQL) 15.4"\n';
+    await using older = await writePrograms(['pg_dump', 'pg_restore', 'psql'], version);
+    const databases = createDatabases({ toolDirectories: [older.dir], standardDirectories: false });
     await using scene = await watchedScene({ ports: (ports) => ({ ...ports, databases }) });
     const says = [
       'PostgreSQL 16',
-      `${dirname(older.path)} (pg_dump (PostgreSQL) 15.4)`,
+      `${older.dir} (pg_dump (PostgreSQL) 15.4)`,
       'postgresql-client-16',
       'MIGRATION_TARGET_PG_BIN',
       goOn,

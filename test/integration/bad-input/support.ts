@@ -143,11 +143,15 @@ export function shellMarker(): Marker {
   };
 }
 
-/** A program of `text`, in a folder of its own. */
-export async function writeProgram(name: string, text: string): Promise<{ readonly path: string } & AsyncDisposable> {
+/** Programs of the same `text`, in a folder of their own. */
+export async function writePrograms(
+  names: readonly string[],
+  text: string,
+): Promise<{ readonly dir: string } & AsyncDisposable> {
   const dir = await mkdtemp(join(tmpdir(), 'mt-program-'));
-  const path = join(dir, name);
-  await writeFile(path, text);
-  await chmod(path, 0o755);
-  return { path, [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true }) };
+  for (const name of names) {
+    await writeFile(join(dir, name), text);
+    await chmod(join(dir, name), 0o755);
+  }
+  return { dir, [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true }) };
 }
