@@ -49,9 +49,9 @@ export function summarizeBriefly(
   outcome: Outcome,
   facts: Pick<ConditionFacts, 'generation' | 'previous' | 'now'>,
 ): readonly Condition[] {
-  const known = ['Ready', 'Reconciling', 'Stalled'];
+  const known = new Set<ConditionType>(['Ready', 'Reconciling', 'Stalled']);
   return asConditions(
-    judgeOutcome(outcome).filter(([type]) => known.includes(type)),
+    judgeOutcome(outcome).filter(([type]) => known.has(type)),
     facts,
   );
 }

@@ -29,8 +29,8 @@ export interface Scenario {
   readonly without: readonly OperationStep[];
 }
 
-export function describeCrashes({ name, options, prepare, desired, without }: Scenario): void {
-  describe(`killed during ${name}`, () => {
+export function describeCrashes({ name: operationName, options, prepare, desired, without }: Scenario): void {
+  describe(`killed during ${operationName}`, () => {
     let scene: Scene;
     let calls: readonly Call[];
     let request: Omit<CrashRequest, 'stopAt' | 'moment'>;
@@ -135,8 +135,8 @@ export function describeCrashes({ name, options, prepare, desired, without }: Sc
     /** Databases and folders that nobody answers for. */
     async function leftovers(): Promise<string[]> {
       const { keptAside, operation } = await scene.status();
-      const known = [scene.database.name, template(), ...keptAside.map(({ name }) => name)];
-      const databases = (await scene.databases()).filter((name) => !known.includes(name));
+      const known = new Set([scene.database.name, template(), ...keptAside.map(({ name }) => name)]);
+      const databases = (await scene.databases()).filter((name) => !known.has(name));
       const folders = (await readdir(scene.backups)).filter((name) => name.includes('partial'));
       return [...databases, ...folders, ...(operation === null ? [] : [`operation ${operation.id}`])];
     }

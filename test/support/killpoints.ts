@@ -106,7 +106,7 @@ export function withKillpoints(ports: Ports, reached: (call: Call, moment: Momen
   };
 }
 
-const tools = ['pg_dump', 'pg_restore', 'psql'];
+const tools = new Set(['pg_dump', 'pg_restore', 'psql']);
 
 /** Looks at this process's children until one of them is a tool of PostgreSQL's; ends with the process. */
 function whenToolRuns(then: () => void): void {
@@ -114,7 +114,7 @@ function whenToolRuns(then: () => void): void {
     const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8')
       .split(' ')
       .filter((pid) => pid !== '');
-    if (children.some((pid) => tools.includes(nameOf(pid)))) then();
+    if (children.some((pid) => tools.has(nameOf(pid)))) then();
     else setTimeout(look, 1).unref();
   };
   look();

@@ -74,7 +74,7 @@ describe('backup.maxAge', () => {
       now += hours * 3_600_000;
       const { outcome } = await scene.reconcile();
       expect(said(outcome)).toMatch(/^ready Upgraded: /);
-      return (await backupsOf(scene)).map(({ reason, revisions }) => `${reason} at ${revisions}`);
+      return (await backupsOf(scene)).map(({ reason, revisions }) => `${reason} at ${revisions?.join() ?? 'none'}`);
     };
     await scene.goTo('a1', { backup: { storage: { directory: { path: scene.backups } }, maxAge: '24h' } });
     expect(await later(24)).toEqual(['BeforeChange at null']);

@@ -19,7 +19,8 @@ test('a backup goes when it is old and many are newer, but never the newest at a
   const storage = { directory: { path: scene.backups } };
   const catalogue = async () =>
     (await backupsOf(scene)).map(
-      ({ startedAt, revisions }) => `${(Date.parse(startedAt) - midnight) / 3_600_000}h at ${revisions}`,
+      ({ startedAt, revisions }) =>
+        `${(Date.parse(startedAt) - midnight) / 3_600_000}h at ${revisions?.join() ?? 'none'}`,
     );
   const backUpAt = async (at: number) => {
     hour = at;
