@@ -57,8 +57,11 @@ describe('the configuration', () => {
     const file = join(scene.project.dir, 'alembic.ini');
     await rename(file, `${file}.away`);
     const says = ['alembic.ini', 'spec.alembic.workingDir', goOn];
-    await expectRefused(scene, () => upgradeWith({}), { reason: 'AlembicConfigNotFound', says });
-    await rename(`${file}.away`, file);
+    try {
+      await expectRefused(scene, () => upgradeWith({}), { reason: 'AlembicConfigNotFound', says });
+    } finally {
+      await rename(`${file}.away`, file);
+    }
   });
 
   test('in a folder that is missing', async () => {
