@@ -52,7 +52,10 @@ function table(): string {
   const head = ['what', 'took', 'compared with', 'took', 'ratio', 'goal', 'runs'];
   const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
   const line = (cells: readonly string[]): string =>
-    cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd();
+    cells
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd();
   const { cores, processor, node, load } = machine;
   return `${[head, ...rows].map(line).join('\n')}\n\n${cores} cores of ${processor}, Node.js ${node}, load ${load}\n`;
 }

@@ -4,7 +4,6 @@ import { runOrThrow } from '../scripts/lib/run.ts';
 import { figure, median, race, type Figure } from './measure.ts';
 import { newest, older, targetName, type Stage } from './stage.ts';
 
-
 export async function measureOperation(stage: Stage, runs: number): Promise<readonly Figure[]> {
   let count = 0;
   let home = '';

@@ -25,9 +25,15 @@ export async function measureReading(stage: Stage, runs: number): Promise<readon
       goal: { of: 'ms', atMost: 300 },
       runs,
     }),
-    figure('plan, one step down', median(times['plan']), "python -c 'import alembic.command'", median(times['python']), {
-      goal: { of: 'ms', atMost: 1_500 },
-      runs,
-    }),
+    figure(
+      'plan, one step down',
+      median(times['plan']),
+      "python -c 'import alembic.command'",
+      median(times['python']),
+      {
+        goal: { of: 'ms', atMost: 1_500 },
+        runs,
+      },
+    ),
   ];
 }

@@ -63,7 +63,11 @@ export async function setStage(): Promise<Stage> {
     spec: {
       revision,
       database: { urlFrom: { secretKeyRef: { name, key: 'url' } } },
-      alembic: { workingDir: unicorn, python: venv.python, databaseUrl: { env: 'DATABASE_URL' } },
+      alembic: {
+        workingDir: unicorn,
+        python: venv.python,
+        databaseUrl: { env: 'DATABASE_URL', driver: 'postgresql+psycopg' },
+      },
       runtime: { process: {} },
       backup: { storage: { directory: { path: backups } } },
       policy: { rehearsal: 'Never', dataLoss: 'Allow' },

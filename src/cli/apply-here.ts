@@ -2,6 +2,8 @@
 import type { MigrationTarget } from '../api/target.ts';
 import { Failure } from '../rollback/errors.ts';
 import { preview, type Preview } from '../rollback/preview.ts';
+import type { Ports } from '../rollback/ports.ts';
+import { newOperationId } from '../rollback/steps/check.ts';
 import type { Asked } from '../rollback/visit.ts';
 import { carryOut, exitCodeOf, type CarriedOut } from './carry-out.ts';
 import { confirm, type Question } from './confirm.ts';
@@ -9,6 +11,7 @@ import type { Context } from './context.ts';
 import { declare, withDesired, type Declared } from './declared.ts';
 import { exitCodes, type ExitCode } from './exit-codes.ts';
 import { listenForInterrupts } from './interrupts.ts';
+import { lendAlembic } from './lend-alembic.ts';
 import { answer } from './output.ts';
 import { Problem } from './problem.ts';
 import { renderPlan } from './render-plan.ts';
@@ -27,9 +30,15 @@ export interface HereOptions {
 }
 
 export async function applyHere(context: Context, declared: Declared, options: HereOptions): Promise<ExitCode> {
-  const { yes, asked } = options;
+  const { yes } = options;
   const { name } = declared.target.metadata;
-  const seen = await look(context, declared.target, options);
+  const ports = await context.ports();
+  await using lent = lendAlembic(ports.alembic);
+  // Without a question in between, the plan that is shown is the operation's own: one Python serves both.
+  const isAtOnce = yes && options.asked.kind === 'apply';
+  const asked: Asked = isAtOnce ? { kind: 'apply', operationId: newOperationId() } : options.asked;
+  const lender = isAtOnce ? lent.lender : ports.alembic;
+  const seen = await look(context, declared.target, { ...ports, alembic: lender }, { ...options, asked });
   const title = `${asked.kind} ${name}`;
   if (seen !== null) {
     const { notes } = context.output;
@@ -46,13 +55,14 @@ export async function applyHere(context: Context, declared: Declared, options: H
     seen === null || options.revision === undefined ? declared : await withDesired(context, declared, seen.desired);
   const written = await declare(context, resolved);
   const target = options.begin === undefined ? written : await options.begin(written);
-  return tellOutcome(context, await carryOut(context, target, asked, seen?.graph ?? null));
+  return tellOutcome(context, await carryOut(context, target, asked, seen?.graph ?? null, lent.heir));
 }
 
 /** The plan; null where there can be none and `--yes` says to go on: the procedure meets the same, and records it. */
 async function look(
   context: Context,
   target: MigrationTarget,
+  ports: Ports,
   { asked, yes, revision }: HereOptions,
 ): Promise<Preview | null> {
   using interrupts = listenForInterrupts((text) => context.output.notes.write(`${text}\n`), {
@@ -62,10 +72,12 @@ async function look(
   try {
     const restore = asked.kind === 'restore' ? { restore: asked.backup } : {};
     const typed = revision === undefined ? {} : { revision };
-    return await preview(target, await context.ports(), {
+    const id = asked.kind !== 'apply' || asked.operationId === undefined ? {} : { operationId: asked.operationId };
+    return await preview(target, ports, {
       sql: false,
       ...restore,
       ...typed,
+      ...id,
       signal: interrupts.signal,
     });
   } catch (thrown) {

@@ -2,6 +2,7 @@
 import type { Outcome } from '../api/conditions.ts';
 import { keyOf, seconds, type MigrationTarget } from '../api/target.ts';
 import type { RevisionGraph } from '../rollback/model.ts';
+import type { AlembicRunner, Ports } from '../rollback/ports.ts';
 import { reconcile } from '../rollback/reconcile.ts';
 import { statusOf } from '../rollback/status.ts';
 import type { Asked } from '../rollback/visit.ts';
@@ -25,13 +26,14 @@ export interface CarriedOut {
 
 /**
  * Ends when the procedure does: ready, stalled, or waiting for an approval. Throws a Problem where it was interrupted
- * (exit code 130) or did not end within `spec.timeout` (5).
+ * (exit code 130) or did not end within `spec.timeout` (5). `alembic`: in place of the one that is wired.
  */
 export async function carryOut(
   context: Context,
   target: MigrationTarget,
   asked: Asked,
   graph: RevisionGraph | null,
+  alembic?: AlembicRunner,
 ): Promise<CarriedOut> {
   const { output } = context;
   const messages = new Map(graph?.revisions.map(({ id, message }) => [id, message]));
@@ -43,7 +45,9 @@ export async function carryOut(
   });
   using interrupts = listenForInterrupts(progress.say, stopsSafely);
   try {
-    return await insist(context, target, asked, progress, interrupts.signal);
+    const ports = await context.ports((event) => progress.observe(event));
+    const wired = alembic === undefined ? ports : { ...ports, alembic };
+    return await insist(context, target, asked, wired, progress, interrupts.signal);
   } finally {
     progress.stop();
   }
@@ -53,12 +57,12 @@ async function insist(
   context: Context,
   first: MigrationTarget,
   asked: Asked,
+  ports: Ports,
   progress: Progress,
   signal: AbortSignal,
 ): Promise<CarriedOut> {
   const key = keyOf(first);
   const home = await context.home();
-  const ports = await context.ports((event) => progress.observe(event));
   const holder = watchHolder((text) => progress.say(text));
   const startedAt = performance.now();
   const timeoutMs = seconds(first.spec.timeout) * 1000;

@@ -38,12 +38,14 @@ export interface PreviewOptions {
   readonly restore?: string;
   /** What a person typed in place of the declared revision: `-1`, a label, the beginning of an id, `head`. */
   readonly revision?: string;
+  /** The id of the operation that follows at once; left out: one of its own. */
+  readonly operationId?: string;
   readonly signal: AbortSignal;
 }
 
 /** Throws a Failure where the database, the scripts or the catalogue can't be read; RevisionNotFound for what was typed. */
 export async function preview(target: MigrationTarget, ports: Ports, options: PreviewOptions): Promise<Preview> {
-  return observeTarget(target, ports, options.signal, async ({ state, store, backups, broken, alembic }) => {
+  return observeTarget(target, ports, options, async ({ state, store, backups, broken, alembic }) => {
     const unfinished = journalOf(statusOf(target));
     const restored = options.restore ?? (await pendingRestore(target, store, state));
     const typed = options.revision;
@@ -91,7 +93,7 @@ export async function readGraph(
   ports: Ports,
   signal: AbortSignal,
 ): Promise<{ readonly graph: RevisionGraph; readonly current: readonly string[] | null }> {
-  return observeTarget(target, ports, signal, async ({ state, alembic }) => ({
+  return observeTarget(target, ports, { signal }, async ({ state, alembic }) => ({
     graph: await (await alembic()).graph(),
     current: state.versionTable.kind === 'present' ? state.versionTable.revisions : null,
   }));
@@ -111,13 +113,13 @@ interface Observed {
 async function observeTarget<T>(
   target: MigrationTarget,
   ports: Ports,
-  signal: AbortSignal,
+  { signal, operationId }: Pick<PreviewOptions, 'signal' | 'operationId'>,
   use: (observed: Observed) => Promise<T>,
 ): Promise<T> {
   const unsupported = unsupportedFields(target.spec);
   if (unsupported.length > 0) throw stalled('NotSupported', `This version does not act on ${unsupported.join('; ')}.`);
   const key = keyOf(target);
-  const id = newOperationId();
+  const id = operationId ?? newOperationId();
   const starting = startAlembic({ key, target, ports, signal }, id);
   starting.catch(() => {}); // asked for below, where it is needed
   try {

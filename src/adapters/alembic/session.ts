@@ -35,6 +35,7 @@ export function openSession(
 ): AlembicSession {
   const { spec, signal } = settings;
   let graph: Promise<RevisionGraph> | null = null;
+  let warming: Promise<unknown> = Promise.resolve();
 
   /** Asks once; gives the process up if the signal aborts first, unless `mayInterrupt` says that it is too late for that. */
   const ask = async (
@@ -91,6 +92,12 @@ export function openSession(
   return {
     graph: () => (graph ??= readGraph()),
 
+    warmUp() {
+      const driver = spec.databaseUrl?.driver ?? null;
+      // Whether it could be imported is told by who needs it.
+      warming = ask('warmUp', { driver }, ignore, ignore, () => true).catch(() => undefined);
+    },
+
     async migrate(request, onEvent): Promise<MigrationResult> {
       const watch = watcher(request.steps, onEvent);
       let free = false;
@@ -101,6 +108,7 @@ export function openSession(
         free = true;
         python.send({ go: true });
       };
+      await warming;
       try {
         const answer = (await ask('migrate', request, onDriverEvent, watch.line, () => !free)) as MigrationResult;
         return answer.ok ? answer : { ok: false, error: masked(answer.error, mask) };
@@ -114,6 +122,7 @@ export function openSession(
     },
 
     async probe(request): Promise<MigrationResult> {
+      await warming;
       try {
         const answer = (await ask('probe', request, ignore, ignore, () => true)) as MigrationResult;
         return answer.ok ? answer : { ok: false, error: masked(answer.error, mask) };
@@ -125,6 +134,7 @@ export function openSession(
 
     async offlineSql(request): Promise<Offline> {
       if (request.steps.length === 0) return { kind: 'sql', sql: '' };
+      await warming;
       try {
         const answer = (await ask('offlineSql', request, ignore, ignore, () => true)) as Offline;
         return answer.kind === 'sql' ? answer : { kind: 'unavailable', because: mask(answer.because) };

@@ -87,7 +87,10 @@ async function makePlan(
   if (restoreFrom !== null)
     return decideRestore(input, { backup: restoreFrom, because: 'spec.restoreFrom declares it' });
   const session = await scope.alembic();
-  return decide({ ...input, graph: await session.graph() });
+  const decided = decide({ ...input, graph: await session.graph() });
+  // While the backup is taken Python would be idle.
+  if (decided.kind !== 'nothing' && decided.kind !== 'refuse') session.warmUp();
+  return decided;
 }
 
 function backupPlan(state: DatabaseState, reason: BackupPlan['reason']): BackupPlan {

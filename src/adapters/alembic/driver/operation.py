@@ -1,10 +1,12 @@
 """What the controller can ask for: the graph, a run of explicit steps, their SQL."""
+import contextlib
 import functools
 import io
 import os
 
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import HeadMaintainer, MigrationStep
+from sqlalchemy.engine.url import make_url
 
 from migration_target_driver.config import ConfigNotFound, load_config, surroundings
 from migration_target_driver.failures import Stop, chain, describe, message_of, place_of
@@ -77,6 +79,14 @@ class Operation:
         return [str(l) for l in locations if l] + [str(self._loaded.dir)] + here
 
     # ------------------------------------------------------------------------------------------------ running
+
+    def warm_up(self, params):
+        """Imports what nearly every env.py does, while the controller is busy. What is missing is missed by who needs it."""
+        with contextlib.suppress(Exception):
+            import sqlalchemy.orm
+        with contextlib.suppress(Exception):
+            dialect = make_url(params["driver"] + "://").get_dialect()
+            (getattr(dialect, "import_dbapi", None) or dialect.dbapi)()
 
     def migrate(self, params):
         run = Run(self._channel, self._guard, self._spec, params)

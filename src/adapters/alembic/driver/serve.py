@@ -38,7 +38,7 @@ def serve(requests):
     from migration_target_driver.operation import Operation
 
     operation = Operation(channel, tools)
-    methods = {"graph": operation.graph, "migrate": operation.migrate, "probe": operation.probe, "offlineSql": operation.offline_sql}
+    methods = {"graph": operation.graph, "warmUp": operation.warm_up, "migrate": operation.migrate, "probe": operation.probe, "offlineSql": operation.offline_sql}
     channel.answer({"hello": tools})
     while True:
         request = channel.receive()
