@@ -42,14 +42,14 @@ const flavours: readonly (readonly [string, Flavour])[] = [
 ];
 
 describe.each(majors)('PostgreSQL %i: the procedure goes up, two steps down and up again with', (major) => {
-  test('the env.py "psycopg"', () => upDownUp(major, { history: { env: 'psycopg' } }));
+  test('the env.py "psycopg"', () => expectUpDownUp(major, { history: { env: 'psycopg' } }));
 });
 
 describe('the procedure goes up, two steps down and up again with', () => {
-  test.each(flavours)('%s', (_, flavour) => upDownUp(16, flavour));
+  test.each(flavours)('%s', (_, flavour) => expectUpDownUp(16, flavour));
 });
 
-async function upDownUp(major: (typeof majors)[number], { history, alembic = {} }: Flavour): Promise<void> {
+async function expectUpDownUp(major: (typeof majors)[number], { history, alembic = {} }: Flavour): Promise<void> {
   await using scene = await createScene(major, {
     history: { ...threeSteps, ...history },
     spec: { policy: { dataLoss: 'Allow' }, alembic },

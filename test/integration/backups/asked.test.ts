@@ -77,10 +77,10 @@ describe('backup.maxAge', () => {
       return (await backupsOf(scene)).map(({ reason, revisions }) => `${reason} at ${revisions?.join() ?? 'none'}`);
     };
     await scene.goTo('a1', { backup: { storage: { directory: { path: scene.backups } }, maxAge: '24h' } });
-    expect(await later(24)).toEqual(['BeforeChange at null']);
-    expect(await later(0.001)).toEqual(['MaxAge at a1', 'BeforeChange at null']);
-    expect(await later(23)).toEqual(['MaxAge at a1', 'BeforeChange at null']);
-    expect(await later(2)).toEqual(['MaxAge at a1', 'MaxAge at a1', 'BeforeChange at null']);
+    expect(await later(24)).toEqual(['BeforeChange at none']);
+    expect(await later(0.001)).toEqual(['MaxAge at a1', 'BeforeChange at none']);
+    expect(await later(23)).toEqual(['MaxAge at a1', 'BeforeChange at none']);
+    expect(await later(2)).toEqual(['MaxAge at a1', 'MaxAge at a1', 'BeforeChange at none']);
     expect(await scene.version()).toBe('a1');
   });
 });

@@ -87,14 +87,14 @@ const history = {
 };
 
 describe('the fallback brings back all that there was', () => {
-  test('in a database of an ordinary role, by that role alone', () => destroyAndFallBack(16, { asSuperuser: false }));
+  test('in a database of an ordinary role, by that role alone', () => expectAllBack(16, { asSuperuser: false }));
 });
 
 describe.each(majors)('PostgreSQL %i: the fallback brings back all that there was', (major) => {
-  test('also what takes a superuser', () => destroyAndFallBack(major, { asSuperuser: true }));
+  test('also what takes a superuser', () => expectAllBack(major, { asSuperuser: true }));
 });
 
-async function destroyAndFallBack(major: Major, { asSuperuser }: { readonly asSuperuser: boolean }): Promise<void> {
+async function expectAllBack(major: Major, { asSuperuser }: { readonly asSuperuser: boolean }): Promise<void> {
   const admin = { database: { adminUrlFrom: { secretKeyRef: { name: 'unicorn', key: 'adminUrl' } } } };
   await using scene = await createScene(major, {
     history,

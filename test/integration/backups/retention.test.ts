@@ -30,7 +30,7 @@ test('a backup goes when it is old and many are newer, but never the newest at a
   hour = 1;
   await scene.goTo('a3');
   for (const at of [2, 3, 4]) await backUpAt(at);
-  const all = ['4h at a3', '3h at a3', '2h at a3', '1h at a1', '0h at null'];
+  const all = ['4h at a3', '3h at a3', '2h at a3', '1h at a1', '0h at none'];
   expect(await catalogue()).toEqual(all);
 
   // Nothing but a periodic read: what is 24 hours old goes, though nothing is done.
