@@ -13,8 +13,8 @@ import { createKubernetesHome } from '../../src/adapters/kubernetes/home.ts';
 import { createDatabases } from '../../src/adapters/postgres/index.ts';
 import { createBackupStores } from '../../src/adapters/storage/index.ts';
 import type { MigrationBackupStatus } from '../../src/api/backup.ts';
+import type { TargetStatus } from '../../src/api/target.ts';
 import { serve } from '../../src/main/serve.ts';
-import type { BackupObjects } from '../../src/rollback/backup-objects.ts';
 import type { BackupManifest } from '../../src/rollback/model.ts';
 import type { Home } from '../../src/rollback/ports.ts';
 import { targetDocument, writeHistory, type AlembicProject, type HistorySpec } from '../support/alembic.ts';
@@ -190,25 +190,52 @@ async function startController({ ns }: Pick<Place, 'ns'>, change: (home: Home) =
   return end;
 }
 
-/** A home that dies, as its process would, when it is to say that a backup was taken: that call and all later ones fail. */
-function dyingBeforeItSays(onDeath: () => void): (home: Home) => Home {
-  return (home) => {
+/** The moment of a death. */
+type Moment = (written: {
+  readonly target: TargetStatus | null;
+  readonly backup: MigrationBackupStatus | null;
+  /** The id of the backup that an object is made for. */
+  readonly shown: string | null;
+}) => boolean;
+const moments: Readonly<Record<string, Moment>> = {
+  'the object was to say so': ({ backup }) => backup !== null && backup.backupId !== null,
+  'the journal was to go on from it': ({ target }) => target?.operation?.step === 'report',
+};
+
+/** A home that dies, as its process would, at that write: it and all later ones fail. */
+async function dieWhen(at: Place, moment: Moment): Promise<void> {
+  const died = Promise.withResolvers<void>();
+  let dead = false;
+  const unless = (written: Parameters<Moment>[0]): void => {
+    dead ||= moment(written);
+    if (!dead) return;
+    died.resolve();
+    throw new Error('killed');
+  };
+  const end = await startController(at, (home) => {
     const objects = home.backupObjects;
-    if (objects === undefined) throw new Error('no objects');
-    let dead = false;
-    const dying: BackupObjects = {
-      ...objects,
-      saveStatus: async (object, status) => {
-        if (dead || status.backupId !== null) {
-          if (!dead) onDeath();
-          dead = true;
-          throw new Error('killed');
-        }
-        await objects.saveStatus(object, status);
+    if (objects === undefined) throw new Error('a Kubernetes home has objects');
+    return {
+      ...home,
+      saveStatus: async (key, target, replaces) => {
+        unless({ target, backup: null, shown: null });
+        await home.saveStatus(key, target, replaces);
+      },
+      backupObjects: {
+        ...objects,
+        show: async (key, shown) => {
+          unless({ target: null, backup: null, shown });
+          return objects.show(key, shown);
+        },
+        saveStatus: async (object, backup) => {
+          unless({ target: null, backup, shown: null });
+          await objects.saveStatus(object, backup);
+        },
       },
     };
-    return { ...home, backupObjects: dying };
-  };
+  });
+  await died.promise;
+  await end();
 }
 
 describe('a MigrationBackup that somebody creates', () => {
@@ -287,28 +314,23 @@ describe('a MigrationBackup that somebody creates', () => {
     expect(await at.folders()).toHaveLength(1);
   });
 
-  test('is told of the backup that was taken for it where the controller died before it could say so', async () => {
-    const at = await place();
-    await at.declare();
-    let died = false;
-    const end = await startController(
-      at,
-      dyingBeforeItSays(() => {
-        died = true;
-      }),
-    );
-    await at.request('unlucky');
-    await eventually(async () => died, 'the death');
-    await end();
-    const [id = '', second] = await at.folders();
-    expect([id === '', second]).toEqual([false, undefined]);
-    expect((await at.object('unlucky')).status?.backupId ?? null).toBeNull();
+  test.each(Object.entries(moments))(
+    'has no second backup taken where the controller died when %s',
+    async (_, moment) => {
+      const at = await place();
+      await at.declare();
+      await at.request('unlucky');
+      await dieWhen(at, moment);
+      const [id = '', second] = await at.folders();
+      expect([id === '', second]).toEqual([false, undefined]);
+      expect((await at.object('unlucky')).status?.backupId ?? null).toBeNull();
 
-    await startController(at);
-    await at.waitReady('unlucky');
-    expect((await at.object('unlucky')).status?.backupId).toBe(id);
-    expect(await at.folders()).toEqual([id]);
-  });
+      await startController(at);
+      await at.waitReady('unlucky');
+      expect((await at.object('unlucky')).status?.backupId).toBe(id);
+      expect(await at.folders()).toEqual([id]);
+    },
+  );
 });
 
 describe('a backup that the controller took', () => {
@@ -341,17 +363,8 @@ describe('a backup that the controller took', () => {
   test('is shown though the controller died in between, and its object goes when retention removes it', async () => {
     const at = await place();
     const retention = { minAge: '1s', minCount: 0 };
-    await at.declare('a1', { backup: { retention } });
-    let died = false;
-    const end = await startController(
-      at,
-      dyingBeforeItSays(() => {
-        died = true;
-      }),
-    );
     await at.declare('a2', { backup: { retention } });
-    await eventually(async () => died, 'the death');
-    await end();
+    await dieWhen(at, ({ shown }) => shown !== null);
     await startController(at);
     const first = await eventually(async () => {
       const [only] = await at.objects();
@@ -436,19 +449,17 @@ describe('the command line in a cluster', () => {
 
 describe('manifests/', () => {
   test('grant what these kinds need, and no more', async () => {
-    const verbs = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete', 'deletecollection'];
-    const granted = async (plural: string, ...of: readonly string[]) => {
-      const answers = await Promise.all(
-        verbs.map(async (verb) => {
-          const ask = ['auth', 'can-i', verb, `${plural}.migrationtarget.dev`, ...of];
-          return (await server.kubectl([...ask, `--as=system:serviceaccount:${account}`])).stdout.startsWith('yes');
-        }),
-      );
-      return verbs.filter((_, index) => answers[index]);
-    };
-    expect(await granted('migrationbackups')).toEqual(['get', 'list', 'watch', 'create', 'delete']);
-    expect(await granted('migrationbackups', '--subresource=status')).toEqual(['patch']);
-    expect(await granted('migrationapprovals')).toEqual(['get', 'list', 'watch']);
-    expect(await granted('migrationapprovals', '--subresource=status')).toEqual(['patch']);
+    const list = await kubectl(['auth', 'can-i', '--list', '--no-headers', `--as=system:serviceaccount:${account}`]);
+    const granted = Object.fromEntries(
+      [...list.matchAll(/^(migration(?:backup|approval)s)\.migrationtarget\.dev(\S*) .*\[([a-z* ]+)\]$/gm)].map(
+        ([, plural = '', subresource = '', verbs]) => [plural + subresource, verbs],
+      ),
+    );
+    expect(granted).toEqual({
+      migrationbackups: 'get list watch create delete',
+      'migrationbackups/status': 'patch',
+      migrationapprovals: 'get list watch',
+      'migrationapprovals/status': 'patch',
+    });
   });
 });
