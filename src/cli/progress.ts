@@ -79,14 +79,12 @@ export function showProgress({ screen, now, describe = () => null, verbose = fal
     if (screen.isTerminal) timer ??= setInterval(draw, frameMs).unref();
     draw();
   };
-  const end = (step: string, ms: number | undefined): void => {
+  const end = (step: string, ms: number | undefined, message = what[step] ?? ''): void => {
     const failed = current?.failed ?? null;
     const took = formatDuration(ms ?? now() - (current?.startedAt ?? now()));
     current = null;
     if (failed !== null) return;
-    line(
-      `  ${paint('green', '✓')} ${step.padEnd(8)} ${took.padStart(8)}   ${paint('dim', what[step] ?? '')}`.trimEnd(),
-    );
+    line(`  ${paint('green', '✓')} ${step.padEnd(8)} ${took.padStart(8)}   ${paint('dim', message)}`.trimEnd());
   };
   const fail = (step: string, message: string): void => {
     line(`  ${paint('red', '✗')} ${step}`);
@@ -107,13 +105,16 @@ export function showProgress({ screen, now, describe = () => null, verbose = fal
     observe(event) {
       switch (event.kind) {
         case 'step':
+          // The swap is a part of the restore: how long nobody could connect.
+          if (event.step === 'swap')
+            return line(`      swapped in; closed to everybody for ${formatDuration(event.ms ?? 0)}`);
           if (event.state === 'started') begin(event.step);
-          else if (event.state === 'finished') end(event.step, event.ms);
+          else if (event.state === 'finished') end(event.step, event.ms, event.message);
           else if (event.state === 'failed') fail(event.step, event.message ?? 'failed');
           return;
         case 'progress':
           if (current !== null)
-            current.detail = `${doing[current.step] ?? ''}: ${howFar(event.done, event.total, event.what)}`;
+            current.detail = `${doing[current.step] ?? ''}: ${howFar(event.done, event.total, event.what)}${timeLeft(event.done, event.total, now() - current.startedAt)}`;
           return tellPlainly();
         case 'migration':
           if (event.event.kind === 'output') {
@@ -152,6 +153,12 @@ function howFar(done: number, total: number | null, unit: string): string {
   const suffix = unit === 'bytes' ? '' : ` ${printable(unit)}`;
   if (total === null || total === 0) return `${amount(done)}${suffix}`;
   return `${Math.min(100, Math.floor((done / total) * 100))} %, ${amount(done)} of ${amount(total)}${suffix}`;
+}
+
+/** From the pace so far; nothing is said before there is one. */
+function timeLeft(done: number, total: number | null, elapsedMs: number): string {
+  if (total === null || done <= 0 || done >= total || elapsedMs < 2_000) return '';
+  return `, about ${formatDuration((elapsedMs * (total - done)) / done)} left`;
 }
 
 const cut = (text: string, width: number | null): string =>

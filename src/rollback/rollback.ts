@@ -64,7 +64,8 @@ async function step(scope: Scope, operation: Operation, name: OperationStep, run
     next = fallOff(operation, asFailure(thrown));
   }
   const ms = Math.round(performance.now() - startedAt);
-  observe('finished', undefined, ms);
+  const isUntouched = name === 'restore' && !next.swapped;
+  observe('finished', isUntouched ? 'the database is as it was: nothing had to be restored' : undefined, ms);
   return scope.save({ ...next, durations: { ...next.durations, [name]: (operation.durations[name] ?? 0) + ms } });
 }
 

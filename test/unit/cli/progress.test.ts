@@ -56,7 +56,7 @@ test('long work says now and then how far it is where lines can not be written o
   expect(text()).toBe('');
   wait(2_000);
   progress.observe({ kind: 'progress', step: 'restore', done: 2e6, total: 4e6, what: 'bytes' });
-  expect(text()).toBe('  … restore      11 s   restoring a backup into a new database: 50 %, 2.0 MB of 4.0 MB\n');
+  expect(text()).toBe('  … restore      11 s   restoring a backup into a new database: 50 %, 2.0 MB of 4.0 MB, about 11 s left\n');
 });
 
 test('on a terminal the line of what is being done is written over, and nothing of it stays', () => {
@@ -71,4 +71,19 @@ test('on a terminal the line of what is being done is written over, and nothing 
   expect(shown).not.toContain('\n');
   expect(cleared).toBe('  ✓ verify      0.1 s   read again: revision, schema, queries\n');
   expect(line).toBeUndefined();
+});
+
+test('a restore tells for how long it closed the database, and one that had nothing to do says that', () => {
+  const { progress, text } = record(false);
+  progress.observe({ kind: 'step', step: 'restore', state: 'started' });
+  progress.observe({ kind: 'step', step: 'swap', state: 'finished', ms: 18 });
+  progress.observe({ kind: 'step', step: 'restore', state: 'finished', ms: 900 });
+  progress.observe({ kind: 'step', step: 'restore', state: 'started' });
+  progress.observe({ kind: 'step', step: 'restore', state: 'finished', ms: 9, message: 'nothing had to be restored' });
+  expect(text().split('\n')).toEqual([
+    '      swapped in; closed to everybody for 18 ms',
+    '  ✓ restore     0.9 s   restored into a new database, verified, swapped in',
+    '  ✓ restore      9 ms   nothing had to be restored',
+    '',
+  ]);
 });
