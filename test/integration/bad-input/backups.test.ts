@@ -91,7 +91,7 @@ const tamperings: readonly Tampering[] = [
       await rename(folderOf(atA3), folderOf(atA1));
       await changeManifest(atA1, (manifest) => ({ ...manifest, id: atA1.id, revisions: ['a1'] }));
     },
-    says: ['the version table says a3, and was a1', `migration-target backups verify ${'default.unicorn-'}`],
+    says: ['the version table says a3, and was a1', 'migration-target backups verify default.unicorn-'],
     begins: 'operation',
   },
   {
