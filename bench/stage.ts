@@ -11,7 +11,7 @@ import { runOrThrow } from '../scripts/lib/run.ts';
 
 export const root = join(import.meta.dirname, '..');
 const unicorn = join(root, 'examples/unicorn');
-const program = join(root, 'bin/migration-target');
+export const program = join(root, 'bin/migration-target');
 export const progress = (message: string): void => void process.stderr.write(`${message}\n`);
 
 export interface Stage extends AsyncDisposable {
