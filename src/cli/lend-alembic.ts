@@ -73,4 +73,4 @@ function follower(): { readonly signal: AbortSignal; readonly follow: (signal: A
 }
 
 /** Equal where the sessions would be: all but the signal, the operation's id among it. */
-const textOf = ({ signal: _, ...settings }: AlembicSettings): string => JSON.stringify(settings);
+const textOf = (settings: AlembicSettings): string => JSON.stringify({ ...settings, signal: null });

@@ -26,7 +26,7 @@ function recorder() {
   return { runner, started, ended };
 }
 
-function settings(operationId: string, signal = new AbortController().signal): AlembicSettings {
+function asking(operationId: string, signal = new AbortController().signal): AlembicSettings {
   const spec = { workingDir: '/app', config: 'alembic.ini', section: 'alembic', python: 'python3', xArgs: {}, env: [] };
   const versionTable = { schema: 'public', name: 'alembic_version' };
   return { spec, versionTable, databaseUrl: 'postgresql://a', operationId, lockTimeoutSeconds: 5, signal, env: {} };
@@ -36,10 +36,10 @@ describe('a lent Python', () => {
   test('outlives who started it, and serves the operation of the same id, who ends it', async () => {
     const { runner, started, ended } = recorder();
     await using lent = lendAlembic(runner);
-    await (await lent.lender.start(settings('a')))[Symbol.asyncDispose]();
+    await (await lent.lender.start(asking('a')))[Symbol.asyncDispose]();
     expect(ended).toEqual([]);
 
-    const inherited = await lent.heir.start(settings('a'));
+    const inherited = await lent.heir.start(asking('a'));
     expect(started).toHaveLength(1);
     await inherited[Symbol.asyncDispose]();
     expect(ended).toEqual([1]);
@@ -48,17 +48,17 @@ describe('a lent Python', () => {
   test('is handed on once: who tries again gets a new one', async () => {
     const { runner, started } = recorder();
     await using lent = lendAlembic(runner);
-    await lent.lender.start(settings('a'));
-    await lent.heir.start(settings('a'));
-    await lent.heir.start(settings('a'));
+    await lent.lender.start(asking('a'));
+    await lent.heir.start(asking('a'));
+    await lent.heir.start(asking('a'));
     expect(started).toHaveLength(2);
   });
 
   test('is ended, and not handed on, where anything else is asked for', async () => {
     const { runner, started, ended } = recorder();
     await using lent = lendAlembic(runner);
-    await lent.lender.start(settings('a'));
-    await lent.heir.start({ ...settings('a'), databaseUrl: 'postgresql://b' });
+    await lent.lender.start(asking('a'));
+    await lent.heir.start({ ...asking('a'), databaseUrl: 'postgresql://b' });
     expect(started).toHaveLength(2);
     expect(ended).toEqual([1]);
   });
@@ -67,7 +67,7 @@ describe('a lent Python', () => {
     const { runner, ended } = recorder();
     {
       await using lent = lendAlembic(runner);
-      await lent.lender.start(settings('a'));
+      await lent.lender.start(asking('a'));
     }
     expect(ended).toEqual([1]);
   });
@@ -76,8 +76,8 @@ describe('a lent Python', () => {
     const { runner, started } = recorder();
     await using lent = lendAlembic(runner);
     const [first, second] = [new AbortController(), new AbortController()];
-    await lent.lender.start(settings('a', first.signal));
-    await lent.heir.start(settings('a', second.signal));
+    await lent.lender.start(asking('a', first.signal));
+    await lent.heir.start(asking('a', second.signal));
     first.abort();
     expect(started[0]?.signal.aborted).toBe(false);
     second.abort();
