@@ -129,7 +129,7 @@ export interface BackupManifest {
   readonly rowCounts: RowCounts;
   /** What `CREATE DATABASE` needs to make the same database again. */
   readonly properties: DatabaseProperties;
-  /** The digest of the scripts that this revision was reached with, where known. */
+  /** The digest of the scripts that were about to change it; null for a backup that no change follows. */
   readonly scripts: string | null;
   /** Relative paths below the backup's folder. */
   readonly files: readonly { readonly path: string; readonly bytes: number; readonly sha256: string }[];

@@ -321,10 +321,10 @@ export interface Home {
   get(key: TargetKey): Promise<Declaration | null>;
   /** Calls `onChange` for each key that may have changed, until aborted; resolves when synced once. Never throws later: it reconnects, and says so by `onProblem`. */
   watch(onChange: (key: TargetKey) => void, onProblem: (problem: Error) => void, signal: AbortSignal): Promise<void>;
-  /** Replaces the status. The journal is in it: when this resolves it is durable. */
   /**
-   * With `replaces`, the status that this one was made of: throws DatabaseLocked (retry), and writes nothing, where
-   * another process has journalled something else meanwhile.
+   * Replaces the status. The journal is in it: when this resolves it is durable. With `replaces`, the status that this
+   * one was made of: throws DatabaseLocked (retry), and writes nothing, where another process has journalled an
+   * operation, or ended one, meanwhile.
    */
   saveStatus(key: TargetKey, status: TargetStatus, replaces?: TargetStatus | null): Promise<void>;
   /** Keeps the object until `release`, from before an operation's first effect. */

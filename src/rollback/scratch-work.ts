@@ -6,6 +6,7 @@ import { keyOf, type MigrationTarget, type TargetStatus } from '../api/target.ts
 import { retry, stalled } from './errors.ts';
 import type { DatabaseState, Operation, OwnDatabase } from './model.ts';
 import type { Ports } from './ports.ts';
+import { newOperation } from './operation.ts';
 import { createScope, withScratch, type Scope } from './scope.ts';
 import { statusOf, workingStatus } from './status.ts';
 import { newOperationId, openDatabase } from './steps/check.ts';
@@ -84,24 +85,7 @@ function journalTo(target: MigrationTarget, before: TargetStatus, { home, clock 
 
 function idleOperation(id: string, target: MigrationTarget, state: DatabaseState, now: Date): Operation {
   const current = revisionsOf(state.versionTable);
-  return {
-    version: 1,
-    id,
-    trigger: 'backup',
-    generation: target.metadata.generation,
-    requestedAt: null,
-    startedAt: now.toISOString(),
-    step: 'backup',
-    plan: { kind: 'backup', current, desired: current ?? [], reason: 'Requested', digest: '' },
-    origin: { identity: state.identity, server: state.server, revisions: current, schema: '' },
-    backup: null,
-    attempts: 0,
-    scratch: [],
-    restore: null,
-    swapped: false,
-    failure: null,
-    rowChanges: [],
-    notes: [],
-    durations: {},
-  };
+  const plan = { kind: 'backup', current, desired: current ?? [], reason: 'Requested', digest: '' } as const;
+  const { generation } = target.metadata;
+  return newOperation(state, { id, trigger: 'backup', generation, requestedAt: null, plan }, now);
 }

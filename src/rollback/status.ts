@@ -4,11 +4,14 @@ import { historyLength } from '../api/status.ts';
 import {
   declaredRevisions,
   emptyStatus,
+  keyText,
   type HistoryEntry,
   type MigrationTarget,
+  type TargetKey,
   type TargetStatus,
 } from '../api/target.ts';
 import { formatRevisions } from './compare.ts';
+import { retry, type Failure } from './errors.ts';
 import type { AsideDatabase, BackupManifest, Operation } from './model.ts';
 import { requestedAt } from './visit.ts';
 
@@ -16,6 +19,24 @@ import { requestedAt } from './visit.ts';
 export function journalOf(status: TargetStatus): Operation | null {
   return status.operation?.version === 1 ? (status.operation as Operation) : null;
 }
+
+/**
+ * What operations alone change of a status. Whoever saves one that was made of another version of this has missed an
+ * operation: it would take a journal, or the name of a database that was put aside, away.
+ */
+export const operationsOf = (
+  status: TargetStatus | null | undefined,
+): Pick<TargetStatus, 'operation' | 'keptAside' | 'history'> => {
+  const { operation, keptAside, history } = status ?? emptyStatus;
+  return { operation, keptAside, history };
+};
+
+/** What a home throws, and writes nothing, where `operationsOf` what it would replace is not what was read. */
+export const missedAnOperation = (key: TargetKey): Failure =>
+  retry(
+    'DatabaseLocked',
+    `Another process journalled an operation of ${keyText(key)} meanwhile; it is waited for. See: migration-target status ${key.name}`,
+  );
 
 /** While an operation goes on. */
 export function workingStatus(

@@ -83,7 +83,7 @@ async function take(scope: Scope, operation: Operation): Promise<{ manifest: Bac
           schema: { digest: restored.schema.digest, major: restored.schema.major },
           rowCounts: dump.snapshot.rowCounts,
           properties: dump.properties,
-          scripts: null,
+          scripts: await scriptsOf(scope, operation),
           startedAt: startedAt.toISOString(),
           finishedAt: finishedAt.toISOString(),
           reason: reasonOf(operation),
@@ -104,6 +104,13 @@ async function take(scope: Scope, operation: Operation): Promise<{ manifest: Bac
       thrown,
     );
   }
+}
+
+/** The graph was read for the plan already; what needs no plan of migrations needs no Python either. */
+async function scriptsOf(scope: Scope, { plan }: Operation): Promise<string | null> {
+  if (plan.kind === 'backup' || plan.kind === 'restore') return null;
+  const session = await scope.alembic();
+  return (await session.graph()).digest;
 }
 
 function reasonOf({ plan }: Operation): BackupReason {

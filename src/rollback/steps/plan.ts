@@ -2,6 +2,7 @@ import { declaredRevisions } from '../../api/target.ts';
 import { revisionsOf } from '../compare.ts';
 import { formatHeads } from '../graph.ts';
 import type { BackupPlan, DatabaseState, Operation, Plan } from '../model.ts';
+import { newOperation } from '../operation.ts';
 import { decide, decideRestore, type RestoreInput } from '../plan.ts';
 import type { Scope } from '../scope.ts';
 import type { Checked } from './check.ts';
@@ -35,31 +36,19 @@ export async function plan(scope: Scope, checked: Extract<Checked, { readonly ki
     case 'switch':
     case 'restore':
     case 'backup':
-      return scope.begin({
-        version: 1,
-        id: scope.operationId,
-        trigger,
-        generation: scope.target.metadata.generation,
-        requestedAt: scope.requestedAt,
-        startedAt: scope.ports.clock.now().toISOString(),
-        step: 'backup',
-        plan: planned,
-        origin: {
-          identity: state.identity,
-          server: state.server,
-          revisions: revisionsOf(state.versionTable),
-          schema: '',
-        },
-        backup: null,
-        attempts: 0,
-        scratch: [],
-        restore: null,
-        swapped: false,
-        failure: null,
-        rowChanges: [],
-        notes: [],
-        durations: {},
-      });
+      return scope.begin(
+        newOperation(
+          state,
+          {
+            id: scope.operationId,
+            trigger,
+            generation: scope.target.metadata.generation,
+            requestedAt: scope.requestedAt,
+            plan: planned,
+          },
+          scope.ports.clock.now(),
+        ),
+      );
   }
 }
 

@@ -1,0 +1,32 @@
+/** How an operation begins. Pure. */
+import { revisionsOf } from './compare.ts';
+import type { DatabaseState, Operation } from './model.ts';
+
+/** The first journal entry: a plan, the database as it was found, and nothing done. */
+export function newOperation(
+  state: Pick<DatabaseState, 'identity' | 'server' | 'versionTable'>,
+  begun: Pick<Operation, 'id' | 'trigger' | 'generation' | 'requestedAt' | 'plan'>,
+  now: Date,
+): Operation {
+  return {
+    version: 1,
+    ...begun,
+    startedAt: now.toISOString(),
+    step: 'backup',
+    origin: {
+      identity: state.identity,
+      server: state.server,
+      revisions: revisionsOf(state.versionTable),
+      schema: '',
+    },
+    backup: null,
+    attempts: 0,
+    scratch: [],
+    restore: null,
+    swapped: false,
+    failure: null,
+    rowChanges: [],
+    notes: [],
+    durations: {},
+  };
+}
