@@ -284,6 +284,28 @@ describe('a status', () => {
     expect(expectTarget(await home.get(key)).status).toEqual(readyStatus());
   });
 
+  test('is not written over a journal that another process wrote meanwhile, nor over the end of its operation', async () => {
+    const { home, key } = await scene();
+    await home.saveStatus(key, readyStatus());
+    const read = expectTarget(await home.get(key)).status;
+    const other = await openHome({ namespace: key.namespace });
+    await other.get(key);
+    const missed = { kind: 'retry', reason: 'DatabaseLocked' };
+    const keptAside = [{ name: 'x', oid: 5, systemIdentifier: '7', keptUntil: now.toISOString() }];
+    for (const theirs of [
+      { ...readyStatus(), operation: journal },
+      { ...readyStatus(), keptAside },
+    ]) {
+      await other.saveStatus(key, theirs);
+      await expect(home.saveStatus(key, readyStatus(2), read)).rejects.toMatchObject(missed);
+      expect(expectTarget(await other.get(key)).status).toEqual(theirs);
+    }
+    await home.get(key);
+    await expect(home.saveStatus(key, readyStatus(2), read)).rejects.toMatchObject(missed);
+    await home.saveStatus(key, { ...readyStatus(2), keptAside }, { ...readyStatus(), keptAside });
+    expect(expectTarget(await home.get(key)).status).toEqual({ ...readyStatus(2), keptAside });
+  });
+
   test('replaces the one before: what is no longer said is gone', async () => {
     const { home, key } = await scene();
     await home.saveStatus(key, {

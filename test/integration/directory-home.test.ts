@@ -280,6 +280,19 @@ describe('the status', () => {
     expect((await target()).status?.currentRevision).toBe('a1');
   });
 
+  test('is not written over the end of an operation of another process', async () => {
+    await declare('unicorn-db');
+    const read = (await target()).status;
+    const aside = { name: 'unicorn_db__o1', oid: 5, systemIdentifier: '7', keptUntil: '2026-01-02T03:04:05Z' };
+    const ended = { ...emptyStatus, keptAside: [aside] };
+    await createDirectoryHome(dir).saveStatus(key, ended, read);
+    await expect(home.saveStatus(key, { ...emptyStatus, currentRevision: 'a1' }, read)).rejects.toMatchObject({
+      kind: 'retry',
+      reason: 'DatabaseLocked',
+    });
+    expect((await target()).status?.keptAside).toEqual([aside]);
+  });
+
   test('is written though a process died while it had it for itself', async () => {
     await declare('unicorn-db');
     await home.saveStatus(key, emptyStatus);

@@ -21,7 +21,8 @@ import * as z from 'zod';
 import { problemsOf, problemsText } from '../../api/problems.ts';
 import { targetStatus, type TargetStatus } from '../../api/status.ts';
 import { keyText, type TargetKey } from '../../api/target.ts';
-import { retry, stalled } from '../../rollback/errors.ts';
+import { stalled } from '../../rollback/errors.ts';
+import { missedAnOperation, operationsOf } from '../../rollback/status.ts';
 import { exclusively } from './exclusive.ts';
 import { createFile, hasCode, makeFolder, readIfThere, removeLeftovers, replaceFile, syncFolder } from './files.ts';
 
@@ -101,11 +102,8 @@ export function targetState(folder: string, key: TargetKey): TargetState {
       await makeFolder(folder);
       await exclusively(at('status.lock'), async () => {
         const now = await status();
-        if (replaces !== undefined && !isDeepStrictEqual(asSaved(now?.operation), asSaved(replaces?.operation))) {
-          throw retry(
-            'DatabaseLocked',
-            `Another process journalled an operation of ${keyText(key)} meanwhile; it is waited for. See: migration-target status ${key.name}`,
-          );
+        if (replaces !== undefined && !isDeepStrictEqual(asSaved(operationsOf(now)), asSaved(operationsOf(replaces)))) {
+          throw missedAnOperation(key);
         }
         await replaceFile(statusFile, json({ version: 1, status: next }));
       });
@@ -146,7 +144,7 @@ export function targetState(folder: string, key: TargetKey): TargetState {
 }
 
 /** As it is once it was written and read. */
-const asSaved = (value: unknown): unknown => JSON.parse(JSON.stringify(value ?? null));
+const asSaved = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
 
 const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
 

@@ -147,11 +147,11 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
         signal,
       }),
 
-    async saveStatus(key, status) {
+    async saveStatus(key, status, replaces) {
       const digest = statusDigest(status);
       const known = seen.get(keyText(key));
       if (known?.status === digest) return;
-      const { uid, resourceVersion } = await failing(writeStatus(client, key, known, status));
+      const { uid, resourceVersion } = await failing(writeStatus(client, key, known, status, replaces));
       seen.set(keyText(key), { uid, resourceVersion, status: digest });
     },
 

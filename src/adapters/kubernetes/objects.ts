@@ -6,8 +6,10 @@ import { problemsText } from '../../api/problems.ts';
 import { targetStatus } from '../../api/status.ts';
 import { keyText, parseTarget, type TargetKey, type TargetStatus } from '../../api/target.ts';
 import type { Declaration } from '../../rollback/ports.ts';
+import { missedAnOperation, operationsOf } from '../../rollback/status.ts';
 import { applyPatch, mergePatch, pathTo, type ApiClient } from './client.ts';
 import { isNotFound, isStatus } from './errors.ts';
+import { statusDigest } from './status-digest.ts';
 
 /** Who wrote a field, as `kubectl get --show-managed-fields` tells: the controller, or a person by a command. */
 export const fieldManager = 'migration-target';
@@ -78,22 +80,26 @@ export async function readTarget(client: ApiClient, key: TargetKey): Promise<Sto
  * Server-side apply: fields that we wrote once and no longer do go, those of others stay. `known`, the version that
  * was read, is a condition, so that a status never lands on an object that was deleted and made again meanwhile; where
  * others only changed it, it is written all the same. (A uid in the body is not looked at for a status: tried with 1.35.)
+ * With `replaces`, the status that this one was made of, it is not where another process journalled an operation.
  */
 export async function writeStatus(
   client: ApiClient,
   key: TargetKey,
-  known: Version | undefined,
+  known: (Version & { readonly status: string }) | undefined,
   status: TargetStatus,
+  replaces?: TargetStatus | null,
 ): Promise<Version> {
   let resourceVersion = known?.resourceVersion;
+  const isOlder = replaces !== undefined && known?.status !== statusDigest(replaces);
   return despiteConflicts(async (isAgain) => {
-    if (isAgain) {
-      const { metadata } = asStored(await client.insist({ method: 'GET', path: pathOf(key) }));
+    if (isAgain || isOlder) {
+      const { metadata, status: now } = asStored(await client.insist({ method: 'GET', path: pathOf(key) }));
       if (known !== undefined && metadata.uid !== known.uid) {
         throw new Error(
           `MigrationTarget ${keyText(key)} was deleted and made again meanwhile; the old one's status is dropped`,
         );
       }
+      if (replaces !== undefined && operationsDigest(now) !== operationsDigest(replaces)) throw missedAnOperation(key);
       ({ resourceVersion } = metadata);
     }
     const { namespace, name } = key;
@@ -107,6 +113,12 @@ export async function writeStatus(
     });
     return asStored(answer).metadata;
   });
+}
+
+/** Of a status as it is stored, or as it was read: what is left out is as good as null or empty. */
+function operationsDigest(status: unknown): string {
+  const { operation, keptAside, history } = operationsOf((status ?? null) as TargetStatus | null);
+  return statusDigest({ operation, keptAside: keptAside ?? [], history: history ?? [] });
 }
 
 /** Adds or removes the finalizer; returns the version it has then, null where it is gone. Others' finalizers stay. */
