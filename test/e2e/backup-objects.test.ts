@@ -15,6 +15,7 @@ import { createBackupStores } from '../../src/adapters/storage/index.ts';
 import type { MigrationBackupStatus } from '../../src/api/backup.ts';
 import type { TargetStatus } from '../../src/api/target.ts';
 import { serve } from '../../src/main/serve.ts';
+import type { Surroundings } from '../../src/rollback/allowed.ts';
 import type { BackupManifest } from '../../src/rollback/model.ts';
 import type { Home } from '../../src/rollback/ports.ts';
 import { targetDocument, writeHistory, type AlembicProject, type HistorySpec } from '../support/alembic.ts';
@@ -155,7 +156,11 @@ const document = async (
 ) => targetDocument({ name: 'unicorn-db', database, project: of, ...options });
 
 /** The controller, as `migration-target run` starts it, in this process; resolves with how to stop it. */
-async function startController({ ns }: Pick<Place, 'ns'>, change: (home: Home) => Home = (home) => home) {
+async function startController(
+  { ns }: Pick<Place, 'ns'>,
+  change: (home: Home) => Home = (home) => home,
+  surroundings: Surroundings = { inPod: false, allow: [] },
+) {
   const home = await createKubernetesHome({
     kubeconfig,
     namespace: ns,
@@ -169,7 +174,7 @@ async function startController({ ns }: Pick<Place, 'ns'>, change: (home: Home) =
     home: change(home),
     listen: '127.0.0.1:0',
     workers: 2,
-    surroundings: { inPod: false, allow: [] },
+    surroundings,
     signal: stop.signal,
     adapters: {
       databases: createDatabases({ toolDirectories: [binDir] }),
@@ -299,6 +304,23 @@ describe('a MigrationBackup that somebody creates', () => {
     expect(await at.folders()).toHaveLength(1);
   });
 
+  test('of a target that the controller may not act on says so, and is taken once it may', async () => {
+    const at = await place();
+    await at.declare();
+    const end = await startController(at, (home) => home, { inPod: true, allow: ['process'] });
+    await at.request('patient');
+    await at.kubectl(['wait', '--for=condition=Stalled', '--timeout=60s', 'migrationbackup/patient']);
+    expect(readyOf(await at.object('patient'))).toMatchObject({
+      reason: 'NotAllowed',
+      message: expect.stringContaining('--allow=directory'),
+    });
+    expect(await at.folders()).toEqual([]);
+    await end();
+    await startController(at);
+    await at.waitReady('patient');
+    expect(await at.folders()).toHaveLength(1);
+  });
+
   test('that can not be taken says why, is not tried for ever, and another one is', async () => {
     const at = await place();
     await at.setUrl(at.url.replace(/:[^:@/]+@/, ':wrong@'));
@@ -323,7 +345,9 @@ describe('a MigrationBackup that somebody creates', () => {
       await dieWhen(at, moment);
       const [id = '', second] = await at.folders();
       expect([id === '', second]).toEqual([false, undefined]);
-      expect((await at.object('unlucky')).status?.backupId ?? null).toBeNull();
+      const interrupted = await at.object('unlucky');
+      expect(interrupted.status?.backupId ?? null).toBeNull();
+      expect(conditionOf(interrupted, 'Reconciling')).toMatchObject({ status: 'True', reason: 'Progressing' });
 
       await startController(at);
       await at.waitReady('unlucky');
