@@ -22,7 +22,7 @@ export async function takeLock(session: Session, database: string): Promise<Lock
       'Taking the lock',
       `BEGIN; SELECT pg_try_advisory_xact_lock('${key}'::bigint) AS taken`,
     );
-    taken = row?.taken === true;
+    taken = row?.taken === true && !(await isHeldElsewhere(session, classId, objId));
   } finally {
     if (!taken) await session[Symbol.asyncDispose]();
   }
@@ -51,4 +51,18 @@ export async function takeLock(session: Session, database: string): Promise<Lock
     },
     [Symbol.asyncDispose]: () => session[Symbol.asyncDispose](),
   };
+}
+
+/**
+ * Advisory locks are each database's own: whoever declares another maintenance database would be granted the same one.
+ * Asked once it was granted, so of two at the same time neither has it.
+ */
+async function isHeldElsewhere(session: Session, classId: number, objId: number): Promise<boolean> {
+  const [row] = await session.rows<{ held: boolean }>(
+    'Looking for the lock in other databases',
+    `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid() AND objsubid = 1
+       AND classid = $1::bigint::oid AND objid = $2::bigint::oid) AS held`,
+    [classId, objId],
+  );
+  return row?.held === true;
 }

@@ -57,6 +57,18 @@ describe.each(majors)('PostgreSQL %i: the lock', (major) => {
     expect(again).not.toBeNull();
   });
 
+  test('is one and the same whichever maintenance database is declared', async () => {
+    await using database = await createDatabase(major);
+    await using one = await open(database);
+    await using two = await open(database, { operationId: 'two', maintenanceDatabase: 'template1' });
+    await using lock = await one.lock();
+    expect(lock).not.toBeNull();
+    expect(await two.lock()).toBeNull();
+    await lock?.[Symbol.asyncDispose]();
+    await using again = await two.lock();
+    expect(again).not.toBeNull();
+  });
+
   test('is known to be lost when its session is ended, and is not taken again behind the back', async () => {
     await using database = await createDatabase(major);
     await using live = await open(database);
