@@ -353,6 +353,13 @@ describe('a target in a cluster', () => {
     await declared('a2');
     expect(await here.command('apply', '-f', file, '--yes')).toMatchObject({ code: 0 });
     expect(await here.command('wait', 'unicorn')).toMatchObject({ code: 0 });
+
+    await declared('a1');
+    const before = await here.target('unicorn');
+    const planned = await here.command('plan', '-f', file, '--exit-code', '-o', 'json');
+    expect(planned.code).toBe(2);
+    expect(JSON.parse(planned.stdout)).toMatchObject({ kind: 'downgrade', current: ['a2'], desired: ['a1'] });
+    expect(await here.target('unicorn')).toEqual(before);
   });
 
   test.each([
