@@ -10,6 +10,7 @@ import type { AlembicSession, BackupStore, BrokenBackup, Ports } from './ports.t
 import { startAlembic } from './scope.ts';
 import { journalOf, statusOf } from './status.ts';
 import { newOperationId, openDatabase } from './steps/check.ts';
+import { findToolsAhead } from './steps/plan.ts';
 import { stalled } from './errors.ts';
 import { unsupportedFields } from '../api/unsupported.ts';
 
@@ -124,6 +125,7 @@ async function observeTarget<T>(
   starting.catch(() => {}); // asked for below, where it is needed
   try {
     await using database = await openDatabase({ key, target, ports }, id);
+    if (operationId !== undefined) findToolsAhead(database);
     const [state, store] = await Promise.all([database.read(), ports.backups.open(target.spec.backup.storage, key)]);
     const { backups, broken } = await store.list();
     return await use({ state, store, backups, broken, alembic: () => starting });

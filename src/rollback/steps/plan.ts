@@ -4,6 +4,7 @@ import { formatHeads } from '../graph.ts';
 import type { BackupPlan, DatabaseState, Operation, Plan } from '../model.ts';
 import { newOperation } from '../operation.ts';
 import { decide, decideRestore, type RestoreInput } from '../plan.ts';
+import type { LiveDatabase } from '../ports.ts';
 import type { Scope } from '../scope.ts';
 import type { Checked } from './check.ts';
 
@@ -75,6 +76,7 @@ async function makePlan(
   if (asked.kind === 'restore') return decideRestore(input, { backup: asked.backup, because: 'it was asked for' });
   if (restoreFrom !== null)
     return decideRestore(input, { backup: restoreFrom, because: 'spec.restoreFrom declares it' });
+  findToolsAhead(scope.database);
   const session = await scope.alembic();
   const decided = decide({ ...input, graph: await session.graph() });
   // While the backup is taken Python would be idle.
@@ -85,4 +87,9 @@ async function makePlan(
 function backupPlan(state: DatabaseState, reason: BackupPlan['reason']): BackupPlan {
   const current = revisionsOf(state.versionTable);
   return { kind: 'backup', current, desired: current ?? [], reason, digest: '' };
+}
+
+/** pg_dump and its kin, found and remembered while Python starts. Whether they are there is told by who needs them. */
+export function findToolsAhead(database: Pick<LiveDatabase, 'tools'>): void {
+  database.tools().catch(() => undefined);
 }
