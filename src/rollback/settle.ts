@@ -110,14 +110,12 @@ function movedOutside(
       },
     };
   }
+  const same = status.history.filter((entry) => sameRevisions(entry.from, current) && sameRevisions(entry.to, reached));
+  // What failed once waits for a human: another try, with its backup, at every interval would fail the same way.
+  const stalled = previousStall(status);
+  if (stalled !== null && same[0]?.result === 'failure') return { kind: 'settled', outcome: stalled };
   const hourAgo = now.getTime() - 3_600_000;
-  const corrections = status.history.filter(
-    (entry) =>
-      entry.result === 'success' &&
-      Date.parse(entry.finishedAt) > hourAgo &&
-      sameRevisions(entry.from, current) &&
-      sameRevisions(entry.to, reached),
-  );
+  const corrections = same.filter((entry) => entry.result === 'success' && Date.parse(entry.finishedAt) > hourAgo);
   return corrections.length >= maxCorrections
     ? {
         kind: 'settled',

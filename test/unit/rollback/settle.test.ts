@@ -171,6 +171,32 @@ describe('whether anything is to be done', () => {
       { outcome: { kind: 'stalled', reason: 'Flapping' } },
     ],
     [
+      'a correction that failed waits for a human',
+      {
+        target: target({ drift: 'Correct' }),
+        status: {
+          handled,
+          reached,
+          history: [{ ...correction, result: 'failure' }, correction],
+          conditions: [condition('Stalled', 'True', 'UpgradeFailed')],
+        },
+      },
+      { outcome: { kind: 'stalled', reason: 'UpgradeFailed' } },
+    ],
+    [
+      'a correction that failed is tried anew once the database was put right in between',
+      {
+        target: target({ drift: 'Correct' }),
+        status: {
+          handled,
+          reached,
+          history: [{ ...correction, result: 'failure' }],
+          conditions: [condition('Stalled', 'False', 'InSync')],
+        },
+      },
+      { kind: 'due', trigger: 'drift' },
+    ],
+    [
       'corrections of long ago do not count',
       {
         target: target({ drift: 'Correct' }),
