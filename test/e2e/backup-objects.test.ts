@@ -47,7 +47,8 @@ beforeAll(async () => {
     testServer(16),
     writeHistory(join(folder, 'app'), history),
   ]);
-  await kubectl(['apply', '-f', 'crds/']);
+  // Not applied: the server is shared, and another test may have changed one of them for a moment.
+  await server.kubectl(['create', '-f', 'crds/']);
   await kubectl(['wait', '--for=condition=Established', '--timeout=60s', 'crd', '--all']);
   await kubectl(['apply', '-k', 'manifests/']);
   const token = await kubectl(['-n', 'migration-target-system', 'create', 'token', 'migration-target']);
@@ -248,6 +249,8 @@ describe('a MigrationBackup that somebody creates', () => {
     const at = await place();
     await at.declare();
     const end = await startController(at);
+    // From here on only the object itself makes its target due.
+    await at.kubectl(['wait', '--for=condition=Ready', '--timeout=60s', 'mtgt/unicorn-db']);
     await at.request('before-the-weekend');
     await at.waitReady('before-the-weekend');
     const object = await at.object('before-the-weekend');
