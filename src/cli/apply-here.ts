@@ -55,7 +55,7 @@ export async function applyHere(context: Context, declared: Declared, options: H
     seen === null || options.revision === undefined ? declared : await withDesired(context, declared, seen.desired);
   const written = await declare(context, resolved);
   const target = options.begin === undefined ? written : await options.begin(written);
-  return tellOutcome(context, await carryOut(context, target, asked, seen?.graph ?? null, lent.heir));
+  return await tellOutcome(context, await carryOut(context, target, asked, seen?.graph ?? null, lent.heir));
 }
 
 /** The plan; null where there can be none and `--yes` says to go on: the procedure meets the same, and records it. */

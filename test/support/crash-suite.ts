@@ -56,8 +56,8 @@ export function describeCrashes({ name: operationName, options, prepare, desired
 
     /** The same database and folder as before the operation, whatever the last kill left. */
     async function reset(): Promise<void> {
-      for (const name of (await scene.databases()).filter((name) => name !== template()))
-        await admin(`DROP DATABASE "${name}" WITH (FORCE)`);
+      for (const one of (await scene.databases()).filter((name) => name !== template()))
+        await admin(`DROP DATABASE "${one}" WITH (FORCE)`);
       await admin(`CREATE DATABASE "${scene.database.name}" TEMPLATE "${template()}" OWNER "${scene.database.owner}"`);
       await rm(scene.dir, { recursive: true });
       await cp(`${scene.dir}.saved`, scene.dir, { recursive: true });

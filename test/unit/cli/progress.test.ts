@@ -56,7 +56,9 @@ test('long work says now and then how far it is where lines can not be written o
   expect(text()).toBe('');
   wait(2_000);
   progress.observe({ kind: 'progress', step: 'restore', done: 2e6, total: 4e6, what: 'bytes' });
-  expect(text()).toBe('  … restore      11 s   restoring a backup into a new database: 50 %, 2.0 MB of 4.0 MB, about 11 s left\n');
+  expect(text()).toBe(
+    '  … restore      11 s   restoring a backup into a new database: 50 %, 2.0 MB of 4.0 MB, about 11 s left\n',
+  );
 });
 
 test('on a terminal the line of what is being done is written over, and nothing of it stays', () => {
