@@ -45,7 +45,7 @@ async function findRevisionFault(scope: Scope, plan: ChangePlan): Promise<string
 
 /**
  * Against the schema that the database had when it was at that revision before. Where it never was, the present
- * one is recorded: the way back will be measured by it.
+ * one is recorded: the way back will be measured by it. But not one that a downgrade() of nothing has led to.
  */
 async function checkSchema(
   scope: Scope,
@@ -57,6 +57,13 @@ async function checkSchema(
   const expected = await findExpectedSchema(scope, operation, plan.desired);
   const present = await withScratch(scope, operation, (scratch) => database.canonicalSchema(scratch));
   if (expected === null) {
+    const idle = await idleDowngrades(scope, plan);
+    if (idle.length > 0) {
+      return {
+        fault: null,
+        drift: `downgrade() of ${idle.join(', ')} does nothing, and the database was never seen at ${formatHeads(plan.desired)} before: whether its schema is the one of that revision can't be told. Compare it by hand.`,
+      };
+    }
     await store.recordSchema(identity, plan.desired, present);
     return { fault: null, drift: null };
   }
@@ -81,6 +88,16 @@ async function checkSchema(
         fault: `the schema is not the one of ${formatHeads(plan.desired)} (${describeDifference(beyond)})`,
         drift: null,
       };
+}
+
+/** The steps down that were taken by a downgrade() that is `pass`, though the upgrade() is not. */
+async function idleDowngrades(scope: Scope, plan: ChangePlan): Promise<readonly string[]> {
+  const down = new Set(plan.steps.filter(({ direction }) => direction === 'down').map(({ revision }) => revision));
+  if (down.size === 0) return [];
+  const { revisions } = await (await scope.alembic()).graph();
+  return revisions
+    .filter(({ id, upgrade, downgrade }) => down.has(id) && upgrade.shape === 'code' && downgrade.shape === 'pass')
+    .map(({ id }) => id);
 }
 
 /** The schema recorded when the revision was last reached, or else that of the newest backup at it. */

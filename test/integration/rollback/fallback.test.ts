@@ -202,3 +202,21 @@ async function removeBackups(scene: Scene): Promise<void> {
   await rm(scene.backups, { recursive: true });
   await query(scene.database.adminUrl, 'SELECT 1');
 }
+
+test('a downgrade that does nothing, to a revision that was never seen, is told, and its schema no measure of later ones', async () => {
+  await using scene = await createScene(16, { history: passing });
+  await scene.goTo('a3');
+  const { status } = await scene.goTo('a1');
+  const store = await scene.ports.backups.open((await scene.target()).spec.backup.storage, {
+    namespace: 'default',
+    name: 'unicorn',
+  });
+  const identity = { systemIdentifier: status.database?.systemIdentifier ?? '', name: scene.database.name, oid: 0 };
+  expect(await store.recordedSchema(identity, ['a3'], 16)).not.toBeNull();
+  expect(await store.recordedSchema(identity, ['a1'], 16)).toBeNull();
+  expect(scene.observed).toContainEqual({
+    kind: 'note',
+    level: 'warn',
+    message: expect.stringMatching(/^downgrade\(\) of a2 does nothing, and the database was never seen at a1/),
+  });
+});
