@@ -11,16 +11,19 @@ import {
 import { summarize } from '../../src/api/conditions.ts';
 import { emptyStatus, keyText, type MigrationTarget, type TargetKey, type TargetStatus } from '../../src/api/target.ts';
 import type { Declaration } from '../../src/rollback/ports.ts';
-import { apiServer, namespace, startApiServer, type ApiServer } from '../support/apiserver.ts';
+import { namespace, startApiServer, type ApiServer, type OwnApiServer } from '../support/apiserver.ts';
 
-let server: ApiServer;
+/** One of its own: a CRD is changed for a moment, which other tests of a shared server would see. */
+let server: OwnApiServer;
 const homes: KubernetesHome[] = [];
 const stops: AbortController[] = [];
 
 beforeAll(async () => {
-  server = await apiServer();
+  server = await startApiServer();
   await install(server);
 });
+
+afterAll(async () => server.stop());
 
 afterEach(async () => {
   for (const stop of stops.splice(0)) stop.abort();
