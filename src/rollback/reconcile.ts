@@ -114,7 +114,7 @@ async function once(
     }
     const { operation, conclusion, seen } = result;
     const { outcome, entry } = conclusion;
-    const answers = answersDeclaration(target, asked, operation);
+    const answers = answersDeclaration(target, asked, operation, conclusion.succeeded);
     const status = await conclude(visit, keeper, { outcome, seen, entry, answers });
     await ports.home.release(key);
     const follows =
@@ -140,14 +140,16 @@ function whileStopping(signal: AbortSignal, failure: Failure): Failure {
 
 /**
  * Whether an operation ends what is declared now. A backup doesn't, nor a restore that was asked for or that comes
- * before the declared revision, nor one that was begun for an older declaration.
+ * before the declared revision, nor one that was begun for an older declaration. A request that came while it was under
+ * way is answered where it succeeded: a look at what it led to would say less than it does.
  */
 function answersDeclaration(
   target: MigrationTarget,
   asked: Asked,
   { plan, failure, generation, requestedAt: request }: Operation,
+  succeeded: boolean,
 ): boolean {
-  const isForThis = generation === target.metadata.generation && request === requestedAt(target);
+  const isForThis = generation === target.metadata.generation && (succeeded || request === requestedAt(target));
   const isOnlyRestored = plan.kind === 'restore' && failure === null;
   return isForThis && plan.kind !== 'backup' && asked.kind !== 'restore' && !isOnlyRestored;
 }

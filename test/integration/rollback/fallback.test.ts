@@ -4,6 +4,8 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from '@jest/globals';
 
+import type { OperationEvent } from '../../../src/rollback/ports.ts';
+import { reconcile } from '../../../src/rollback/reconcile.ts';
 import { contentChecksum, majors, query } from '../../support/postgres.ts';
 import { createScene, type Major, said, type Scene, threeSteps } from '../../support/scene.ts';
 
@@ -202,6 +204,27 @@ async function removeBackups(scene: Scene): Promise<void> {
   await rm(scene.backups, { recursive: true });
   await query(scene.database.adminUrl, 'SELECT 1');
 }
+
+test('a restore that an interrupted process left to do is told by whoever was asked to go on with it', async () => {
+  await using scene = await upgraded(16, raising);
+  await scene.declare({ revision: 'a1', revisions: null });
+  const stop = new AbortController();
+  const ports = {
+    ...scene.ports,
+    observe: (_key: unknown, _id: string, event: OperationEvent) => {
+      if (event.kind === 'step' && event.step === 'restore' && event.state === 'started') stop.abort();
+    },
+  };
+  const first = await reconcile(await scene.target(), ports, { kind: 'reconcile' }, stop.signal);
+  expect(first.outcome).toMatchObject({ kind: 'retrying', reason: 'OperationInterrupted' });
+  await scene.ports.home.requestReconcile({ namespace: 'default', name: 'unicorn' }, new Date().toISOString());
+  const { outcome, status } = await scene.reconcile();
+  expect(outcome).toMatchObject({ kind: 'ready', reason: 'RestoredFromBackup' });
+  expect(status.conditions).toContainEqual(
+    expect.objectContaining({ type: 'Ready', status: 'True', reason: 'RestoredFromBackup' }),
+  );
+  expect((await scene.reconcile()).outcome).toMatchObject({ kind: 'ready', reason: 'RestoredFromBackup' });
+});
 
 test('a downgrade that does nothing, to a revision that was never seen, is told, and its schema no measure of later ones', async () => {
   await using scene = await createScene(16, { history: passing });
