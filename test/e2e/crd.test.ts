@@ -1,27 +1,30 @@
 /** The generated CRDs in a real API server: what it accepts, refuses in which words, fills in and shows. */
 import { join } from 'node:path';
-import { beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { objectSchema } from '../../scripts/generate/crd.ts';
 import { kinds } from '../../scripts/generate/kinds.ts';
 import type { OpenApi } from '../../scripts/generate/structural.ts';
 import { conditionTypes, emptyStatus } from '../../src/api/status.ts';
 import { summarize } from '../../src/api/conditions.ts';
 import { parseTarget } from '../../src/api/target.ts';
-import { apiServer, namespace, type ApiServer } from '../support/apiserver.ts';
+import { namespace, startApiServer, type OwnApiServer } from '../support/apiserver.ts';
 import { example, withSpec } from '../unit/api/example.ts';
 
 const crds = join(import.meta.dirname, '../../crds');
 
-let server: ApiServer;
+/** One of its own: it is about what applying the CRDs to a new cluster leads to. */
+let server: OwnApiServer;
 let ns: string;
 
 beforeAll(async () => {
-  server = await apiServer();
+  server = await startApiServer();
   await kubectl('apply', '--server-side', '-f', crds);
   await kubectl('wait', '--for=condition=Established', '--timeout=30s', '-f', crds);
   await served();
   ns = await namespace(server);
 });
+
+afterAll(async () => server.stop());
 
 /** Its output; throws where kubectl fails. */
 async function kubectl(...args: readonly string[]): Promise<string> {
