@@ -47,6 +47,9 @@ export function isConnectionLost(error: unknown): boolean {
 export const isClosed = (error: unknown): boolean =>
   error instanceof Error && codeOf(error) === '55000' && /not currently accepting connections/.test(error.message);
 
+/** `terminating connection due to administrator command`: pg_terminate_backend, or the server is shut down. */
+export const isEndedByCommand = (error: unknown): boolean => error instanceof Error && codeOf(error) === '57P01';
+
 /** Every error of PostgreSQL, the network or TLS in the API's terms: the one place that knows SQLSTATEs. */
 export function databaseFailure(error: unknown, subject: Subject, doing: string): Failure {
   if (error instanceof Failure) return error;

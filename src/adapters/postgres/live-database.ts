@@ -1,6 +1,6 @@
 import { Failure, stalled } from '../../rollback/errors.ts';
 import type { LiveDatabase } from '../../rollback/ports.ts';
-import { isClosed } from './connect-errors.ts';
+import { isClosed, isEndedByCommand } from './connect-errors.ts';
 import { createDatabase, dropDatabase, reserveDatabase, scratchProperties } from './manage.ts';
 import type { Context } from './context.ts';
 import { dump } from './dump.ts';
@@ -43,7 +43,7 @@ export function createLiveDatabase(context: Context): LiveDatabase {
   };
 
   return {
-    read: async () => readState(await context.onLive(), settings.versionTable),
+    read: () => evenIfEnded(async () => readState(await context.onLive(), settings.versionTable)),
     lock: async () => takeLock(await context.connect(settings.maintenanceDatabase), live),
     endOperationSessions: () => endOperationSessions(context),
     tools: async () => context.tools((await context.onLive()).server.major),
@@ -102,6 +102,19 @@ export function createLiveDatabase(context: Context): LiveDatabase {
     reopen: async (origin) => reopen(await context.onMaintenance(), origin),
     [Symbol.asyncDispose]: () => context[Symbol.asyncDispose](),
   };
+}
+
+/**
+ * Whoever takes the lock ends the sessions of every operation before, and a mere look (a plan, a status) has one of the
+ * same mark: it looks once more.
+ */
+async function evenIfEnded<T>(look: () => Promise<T>): Promise<T> {
+  try {
+    return await look();
+  } catch (error) {
+    if (!(error instanceof Failure && isEndedByCommand(error.cause))) throw error;
+    return look();
+  }
 }
 
 /**

@@ -101,6 +101,19 @@ describe.each(majors)('PostgreSQL %i: the lock', (major) => {
   });
 });
 
+test('a look that was ended with the sessions of others looks once more', async () => {
+  await using database = await createDatabase(16);
+  await query(database.url, 'CREATE TABLE alembic_version (version_num varchar(32) NOT NULL)');
+  await using live = await open(database);
+  const other = await named(database.url, 'application');
+  await other.query('BEGIN; LOCK TABLE alembic_version');
+  const looking = live.read();
+  const waiting = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${database.name}' AND wait_event_type = 'Lock'`;
+  while ((await query(database.server.adminUrl, waiting)).length === 0);
+  await other.end();
+  expect((await looking).versionTable).toEqual({ kind: 'present', revisions: [] });
+});
+
 describe.each(majors)("PostgreSQL %i: a dead operation's sessions", (major) => {
   test("are ended on the live database, on what was made of it and in the maintenance database; others' are not", async () => {
     await using database = await createDatabase(major);
