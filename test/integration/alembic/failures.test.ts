@@ -19,6 +19,20 @@ const failed = (error: Partial<Record<keyof MigrationError, unknown>>): unknown 
 });
 
 describe('a migration that fails', () => {
+  test.each([
+    ['psycopg', 'nothing', '', false],
+    ['asyncpg', 'nothing', '', false],
+    ['psycopg', 'to the driver', 'op.get_bind().connection.dbapi_connection.commit()', true],
+    ['asyncpg', 'to the driver', 'op.get_bind().connection.dbapi_connection.commit()', true],
+    ['psycopg', 'among other statements', sql('SELECT 1; COMMIT; SELECT 2'), true],
+  ] as const)('%s: says whether anything was committed: %s', async (env, _, commit, committed) => {
+    const up = `${sql('CREATE TABLE early (x int)')}\n${commit}\nraise RuntimeError('late')`;
+    await using scene = await openScene({ env, revisions: [{ id: 'a1', up }] });
+    expect(await scene.migrate([], [{ direction: 'up', revision: 'a1' }])).toEqual(
+      failed({ message: 'RuntimeError: late', committed }),
+    );
+  });
+
   test.each(['psycopg', 'psycopg2', 'asyncpg'] as const)(
     '%s: the statement, its SQLSTATE, file and line',
     async (env) => {
@@ -345,8 +359,8 @@ describe('the fence', () => {
     );
   });
 
-  test('nor by COMMIT as a statement', async () => {
-    await using scene = await openScene({ revisions: [users, { id: 'b2', up: `${wait}\n${sql(' commit')}` }] });
+  test.each([' commit', '/* by hand */ -- now\n COMMIT'])('nor by COMMIT as a statement: %j', async (commit) => {
+    await using scene = await openScene({ revisions: [users, { id: 'b2', up: `${wait}\n${sql(commit)}` }] });
     const migrating = scene.migrate([], up('a1', 'b2'));
     await untilActive(scene.database, 'pg_sleep');
     await scene.lock.release();

@@ -9,7 +9,9 @@ import sys
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-COMMITS = re.compile(r"\s*(commit|end|prepare\s+transaction)\b", re.IGNORECASE)
+#: Comments may stand before it.
+COMMITS = re.compile(
+    r"(?:\s|--[^\n]*(?:\n|$)|/\*(?:[^*]|\*(?!/))*\*/)*(commit|end|prepare\s+transaction)\b", re.IGNORECASE)
 
 
 class Refused(Exception):
@@ -60,9 +62,29 @@ class Guard:
         #: Whether anything may have been committed since the first step began.
         self.committed = False
         self._stepping = False
+        #: Of the transaction that the first step began in; None where each statement is one.
+        self._transaction = None
 
-    def begin_steps(self):
+    def begin_steps(self, connection):
+        """`connection`: SQLAlchemy's."""
+        if not self._stepping and not autocommits(driver_connection(connection)):
+            (self._transaction,) = self.row(connection, "SELECT pg_catalog.pg_current_xact_id()::text")
         self._stepping = True
+
+    def find_commit(self):
+        """A commit that went past SQLAlchemy, to the driver or within a statement, is told by its transaction."""
+        if self.committed or self.disconnected or self._transaction is None or self._reconnect is None:
+            return
+        dialect, arguments, parameters = self._reconnect
+        try:
+            connection = dialect.connect(*arguments, **parameters)
+            try:
+                (status,) = self._row(connection, "SELECT pg_catalog.pg_xact_status('%s')" % self._transaction)
+                self.committed = status == "committed"
+            finally:
+                connection.close()
+        except Exception as error:
+            print("whether the migration committed could not be read: %s" % error, file=sys.stderr)
 
     def _refuse(self, kind, message):
         refused = Refused(kind, message)

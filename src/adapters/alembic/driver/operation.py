@@ -293,7 +293,7 @@ class Run:
         self._wait_for_go()
         for index, step in enumerate(steps):
             self._guard.assert_lock(context.connection)
-            self._guard.begin_steps()
+            self._guard.begin_steps(context.connection)
             self.index = index
             self._channel.send({"event": {"kind": "started", "index": index}})
             step.migration_fn = self._watched(step.migration_fn)
@@ -314,6 +314,7 @@ class Run:
                 return function(*positional, **named)
             except BaseException as error:
                 self.raised = error
+                self._guard.find_commit()
                 raise
 
         return run
