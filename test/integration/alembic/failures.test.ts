@@ -26,11 +26,9 @@ describe('a migration that fails', () => {
     ['asyncpg', 'to the driver', 'op.get_bind().connection.dbapi_connection.commit()', true],
     ['psycopg', 'among other statements', sql('SELECT 1; COMMIT; SELECT 2'), true],
   ] as const)('%s: says whether anything was committed: %s', async (env, _, commit, committed) => {
-    const up = `${sql('CREATE TABLE early (x int)')}\n${commit}\nraise RuntimeError('late')`;
-    await using scene = await openScene({ env, revisions: [{ id: 'a1', up }] });
-    expect(await scene.migrate([], [{ direction: 'up', revision: 'a1' }])).toEqual(
-      failed({ message: 'RuntimeError: late', committed }),
-    );
+    const body = `${sql('CREATE TABLE early (x int)')}\n${commit}\nraise RuntimeError('late')`;
+    await using scene = await openScene({ env, revisions: [{ id: 'a1', up: body }] });
+    expect(await scene.migrate([], up('a1'))).toEqual(failed({ message: 'RuntimeError: late', committed }));
   });
 
   test.each(['psycopg', 'psycopg2', 'asyncpg'] as const)(

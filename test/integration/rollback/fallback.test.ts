@@ -178,7 +178,6 @@ describe('the database kept aside', () => {
     const kept = (await scene.status()).keptAside[0];
     expect(kept).toBeDefined();
     const later = { ...scene.ports, clock: { now: () => new Date(Date.now() + 48 * 3_600_000) } };
-    const { reconcile } = await import('../../../src/rollback/reconcile.ts');
     const { status } = await reconcile(
       await scene.target(),
       later,
