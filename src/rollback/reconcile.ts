@@ -11,7 +11,7 @@ import {
   type MigrationTarget,
   type TargetStatus,
 } from '../api/target.ts';
-import { formatRevisions } from './compare.ts';
+import { formatRevisions, sameRevisions } from './compare.ts';
 import { asFailure, retry, type Failure } from './errors.ts';
 import { formatHeads } from './graph.ts';
 import type { Operation } from './model.ts';
@@ -139,8 +139,8 @@ function whileStopping(signal: AbortSignal, failure: Failure): Failure {
 }
 
 /**
- * Whether an operation ends what is declared now. A backup doesn't, nor a restore that was asked for or that comes
- * before the declared revision, nor one that was begun for an older declaration. A request that came while it was under
+ * Whether an operation ends what is declared now. A backup doesn't, nor a restore that was asked for or that leads
+ * elsewhere than to the declared revision, nor one that was begun for an older declaration. A request that came while it was under
  * way is answered where it succeeded: a look at what it led to would say less than it does.
  */
 function answersDeclaration(
@@ -150,7 +150,8 @@ function answersDeclaration(
   succeeded: boolean,
 ): boolean {
   const isForThis = generation === target.metadata.generation && (succeeded || request === requestedAt(target));
-  const isOnlyRestored = plan.kind === 'restore' && failure === null;
+  const isOnlyRestored =
+    plan.kind === 'restore' && failure === null && !sameRevisions(plan.desired, declaredRevisions(target.spec));
   return isForThis && plan.kind !== 'backup' && asked.kind !== 'restore' && !isOnlyRestored;
 }
 

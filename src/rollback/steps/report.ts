@@ -51,6 +51,8 @@ function judge(scope: Scope, operation: Operation, aside: AsideDatabase | null):
   const { plan, failure, restore, origin } = operation;
   const name = origin.identity.name;
   const rows = rowsText(operation.rowChanges);
+  // What could not be told, or went otherwise than planned, belongs to the claim that all is well.
+  const told = operation.notes.map((text) => ` ${text}`).join('');
   const kept = aside === null ? '' : ` The database as it was is kept as ${aside.name} until ${aside.keptUntil}.`;
 
   if (failure === null) {
@@ -59,19 +61,19 @@ function judge(scope: Scope, operation: Operation, aside: AsideDatabase | null):
         return {
           kind: 'ready',
           reason: 'Upgraded',
-          message: `Database ${name} was upgraded from ${formatHeads(plan.current)} to ${formatHeads(plan.desired)} and verified.`,
+          message: `Database ${name} was upgraded from ${formatHeads(plan.current)} to ${formatHeads(plan.desired)} and verified.${told}`,
         };
       case 'downgrade':
         return {
           kind: 'ready',
           reason: 'Downgraded',
-          message: `Database ${name} was downgraded from ${formatHeads(plan.current)} to ${formatHeads(plan.desired)} and verified.`,
+          message: `Database ${name} was downgraded from ${formatHeads(plan.current)} to ${formatHeads(plan.desired)} and verified.${told}`,
         };
       case 'switch':
         return {
           kind: 'ready',
           reason: 'BranchSwitched',
-          message: `Database ${name} was taken from ${formatHeads(plan.current)} to ${formatHeads(plan.desired)}, another branch, and verified.`,
+          message: `Database ${name} was taken from ${formatHeads(plan.current)} to ${formatHeads(plan.desired)}, another branch, and verified.${told}`,
         };
       case 'restore':
         return {
