@@ -145,8 +145,10 @@ function timedOut(context: Context, { metadata, spec }: MigrationTarget, outcome
 export function exitCodeOf(outcome: Outcome): ExitCode {
   switch (outcome.kind) {
     case 'ready':
-    case 'suspended':
       return exitCodes.done;
+    case 'suspended':
+      // What was asked for was not done, and a person has to resume it.
+      return exitCodes.stalled;
     case 'awaitingApproval':
       return exitCodes.approvalNeeded;
     case 'stalled':

@@ -186,7 +186,7 @@ function forbiddenLoss(input: PlanInput): Plan | null {
   return refuse(
     input,
     'DataLossForbidden',
-    `Reaching ${formatHeads(input.desired)} may lose data: ${shown.join('; ')}${more}. spec.policy.dataLoss is Forbid. See what would run: migration-target plan ${input.name}; to permit it: spec.policy.dataLoss: Allow.`,
+    `Reaching ${formatHeads(input.desired)} may lose data: ${shown.join('; ')}${more}. spec.policy.dataLoss is Forbid. To permit it: spec.policy.dataLoss: Allow; to take it back: declare ${formatHeads(currentHeads(input))}.`,
   );
 }
 

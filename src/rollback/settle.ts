@@ -99,7 +99,7 @@ function movedOutside(
   now: Date,
 ): Settled {
   const reached = status.reached?.revisions ?? [];
-  const moved = `Database ${database} was at ${formatHeads(reached)}, and somebody else moved it to ${formatRevisions(current)}.`;
+  const moved = `Database ${database} was at ${formatHeads(reached)}, and was moved to ${formatRevisions(current)} since, not by what is declared here.`;
   if (target.spec.policy.drift === 'Report') {
     return {
       kind: 'settled',

@@ -87,6 +87,8 @@ export function concludedStatus(
     desiredRevisions: declaredRevisions(target.spec),
     database: facts.database === undefined ? status.database : facts.database,
     operation: facts.journal,
+    // What was reached is pending no more, nor is what an older generation declared.
+    plan: isReady || generation !== status.observedGeneration ? null : status.plan,
     handled:
       facts.answers && (isReady || outcome.kind === 'stalled')
         ? { generation, requestedAt: requestedAt(target) }

@@ -51,6 +51,7 @@ export async function verifyBackup(
       kind: 'step',
       step: 'restore',
       state: 'finished',
+      message: 'restored into a scratch database, to be compared',
       ms: Math.round(performance.now() - startedAt),
     });
     const fault = findRestoreFault(manifest, await store.schema(id), contents);

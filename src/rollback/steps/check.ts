@@ -124,7 +124,8 @@ async function refuseConflict(visit: Visit, { identity }: DatabaseState): Promis
 /** What the declaration alone forbids; no connection is made. */
 function refuseDeclaration(visit: Visit): Outcome | null {
   const { target, asked, journal, status } = visit;
-  if (target.spec.suspend && asked.kind === 'reconcile' && !hasBegunChange(journal)) {
+  const isByDeclaration = asked.kind === 'reconcile' || asked.kind === 'apply';
+  if (target.spec.suspend && isByDeclaration && !hasBegunChange(journal)) {
     return suspended(target);
   }
   if (journal === null && status.operation !== null) {

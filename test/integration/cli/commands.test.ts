@@ -224,6 +224,11 @@ COPY public.users (id, name) FROM stdin;
   test('suspend and resume change the declaration', async () => {
     expect(await bench.run('suspend', 'unicorn')).toMatchObject({ code: 0 });
     expect(parse(await bench.declared())).toMatchObject({ spec: { suspend: true } });
+    const before = await contentChecksum(bench.database.adminUrl);
+    const refused = await bench.run('apply', 'unicorn', '--yes');
+    expect(refused).toMatchObject({ code: 4 });
+    expect(refused.stdout).toContain('resume unicorn');
+    expect(await contentChecksum(bench.database.adminUrl)).toBe(before);
     expect(await bench.run('resume', 'unicorn')).toMatchObject({ code: 0 });
     expect(parse(await bench.declared())).toMatchObject({ spec: { suspend: false } });
   });

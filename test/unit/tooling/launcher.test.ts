@@ -145,7 +145,7 @@ describe('on an older Node', () => {
     const { code, said } = await finish(launch(await install('alone', { 'src/main.ts': main }), [], ['-r', old]));
     expect(code).toBe(1);
     expect(said).toMatch(
-      /^migration-target: this is Node 20\.20\.2, and npm has installed no newer one for .*: install Node 24/,
+      /^migration-target: this is Node 20\.20\.2, and npm has installed no newer one for .*: run npm ci .*Node 24/,
     );
   });
 });
