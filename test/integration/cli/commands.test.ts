@@ -211,11 +211,13 @@ COPY public.users (id, name) FROM stdin;
   test('a plain file that would run commands is refused, and leaves neither a backup nor a database behind', async () => {
     const file = join(bench.dir, '..', 'evil.sql');
     await writeFile(file, '\\! touch /tmp/evil\nSELECT 1;\n');
-    const databases = await query(bench.database.adminUrl, 'SELECT datname FROM pg_database ORDER BY 1');
+    // Only those made of this one: other tests have theirs on the same server.
+    const own = `SELECT datname FROM pg_database WHERE starts_with(datname, '${bench.database.name}') ORDER BY 1`;
+    const databases = await query(bench.database.adminUrl, own);
     const before = (await bench.run('backups', '-o', 'name')).stdout;
     expect(await bench.run('restore', 'unicorn', file, '--yes')).toMatchObject({ code: 1, stdout: '' });
     expect((await bench.run('backups', '-o', 'name')).stdout).toBe(before);
-    expect(await query(bench.database.adminUrl, 'SELECT datname FROM pg_database ORDER BY 1')).toEqual(databases);
+    expect(await query(bench.database.adminUrl, own)).toEqual(databases);
     expect(
       (json((await bench.run('status', 'unicorn', '-o', 'json')).stdout) as TargetJson).status.operation,
     ).toBeNull();
