@@ -231,7 +231,7 @@ const policy = z
     restore: z
       .enum(['Allow', 'Forbid'])
       .describe(
-        'May a backup be restored where a change falls short? With Forbid the target stops there, and a person decides.',
+        'May a backup at the desired revision be restored where nothing else leads there? Going back to the origin, from the backup of just before, always may.',
       )
       .default('Allow'),
     dataLoss: z
