@@ -18,6 +18,7 @@ export default {
   projects: [suite('unit'), suite('integration', servers), suite('faults', servers), suite('e2e', serversAndKube)],
   // The servers are shared; more workers than cores only make time-outs.
   maxWorkers: 2,
+  testSequencer: `${import.meta.dirname}/test/support/sequencer.mjs`,
   testTimeout: 120_000,
   reporters: ['default', '<rootDir>/test/support/summary-reporter.mjs'],
 };
