@@ -1,10 +1,10 @@
 /** A plain `.sql` file of an old script's, made a backup of the catalogue like any other. */
-import { keyOf, seconds, type MigrationTarget } from '../api/target.ts';
+import { keyOf, type MigrationTarget } from '../api/target.ts';
 import { revisionsOf } from './compare.ts';
 import { stalled } from './errors.ts';
 import type { BackupManifest } from './model.ts';
 import type { Ports } from './ports.ts';
-import { addSeconds } from './scope.ts';
+import { keptUntil } from './scope.ts';
 import { workInScratch } from './scratch-work.ts';
 
 /** A dump in SQL that lies in no catalogue. */
@@ -60,7 +60,7 @@ export async function importBackup(
           finishedAt: finishedAt.toISOString(),
           reason: 'Imported',
           verifiedAt: finishedAt.toISOString(),
-          keptUntil: addSeconds(finishedAt, seconds(target.spec.backup.retention.minAge)).toISOString(),
+          keptUntil: keptUntil(target, finishedAt),
         },
         restored.schema,
       );

@@ -2,6 +2,7 @@
  * Decides what to do, and does nothing: observations in, a plan out. Each rule is one function, asked in the order
  * in which they stand; the first that has an answer gives the plan.
  */
+import { revisionsOf } from './compare.ts';
 import { createHash } from 'node:crypto';
 
 import type { Reason } from '../api/reasons.ts';
@@ -247,7 +248,7 @@ function restore(input: RestoreInput, backup: BackupManifest, because: string, s
   }
   const blocker = input.state.blockers.find(({ blocks }) => blocks === 'change') ?? restoreBlocker(input);
   if (blocker !== null) return refuse(input, blocker.reason, blocker.message);
-  const current = input.state.versionTable.kind === 'present' ? input.state.versionTable.revisions : null;
+  const current = revisionsOf(input.state.versionTable);
   const plan = {
     kind: 'restore',
     current,
@@ -260,7 +261,7 @@ function restore(input: RestoreInput, backup: BackupManifest, because: string, s
 }
 
 function refuse(input: RestoreInput, reason: Reason, message: string): Plan {
-  const current = input.state.versionTable.kind === 'present' ? input.state.versionTable.revisions : null;
+  const current = revisionsOf(input.state.versionTable);
   return { kind: 'refuse', current, desired: input.desired, reason, message };
 }
 

@@ -2,6 +2,7 @@
  * What an operation would do, with no effect: the database is read, the scripts are loaded, the catalogue is listed,
  * the planner decides. Nothing is locked or written.
  */
+import { revisionsOf } from './compare.ts';
 import { declaredRevisions, keyOf, type MigrationTarget } from '../api/target.ts';
 import { resolveRevision } from './graph.ts';
 import type { BackupManifest, DatabaseState, Operation, Plan, RevisionGraph, Step } from './model.ts';
@@ -96,7 +97,7 @@ export async function readGraph(
 ): Promise<{ readonly graph: RevisionGraph; readonly current: readonly string[] | null }> {
   return observeTarget(target, ports, { signal }, async ({ state, alembic }) => ({
     graph: await (await alembic()).graph(),
-    current: state.versionTable.kind === 'present' ? state.versionTable.revisions : null,
+    current: revisionsOf(state.versionTable),
   }));
 }
 

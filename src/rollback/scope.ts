@@ -145,4 +145,7 @@ export async function findBackup(store: BackupStore, id: string): Promise<Backup
   return backups.find((backup) => backup.id === id);
 }
 
-export const addSeconds = (date: Date, count: number): Date => new Date(date.getTime() + count * 1000);
+/** Until when a backup taken now, or a database put aside now, is kept at the least; RFC 3339. */
+export function keptUntil({ spec }: MigrationTarget, now: Date): string {
+  return new Date(now.getTime() + seconds(spec.backup.retention.minAge) * 1000).toISOString();
+}

@@ -5,7 +5,7 @@
 import type { Outcome } from '../api/conditions.ts';
 import { reasons, type Reason } from '../api/reasons.ts';
 import { declaredRevisions, type MigrationTarget, type TargetStatus } from '../api/target.ts';
-import { formatRevisions, sameRevisions } from './compare.ts';
+import { formatRevisions, revisionsOf, sameRevisions } from './compare.ts';
 import { formatHeads } from './graph.ts';
 import type { DatabaseIdentity, Trigger, VersionTable } from './model.ts';
 import { requestedAt, type Visit } from './visit.ts';
@@ -25,7 +25,7 @@ export function settle(
   if (asked.kind === 'backup') return { kind: 'due', trigger: 'backup' };
   if (asked.kind === 'restore') return { kind: 'due', trigger: 'restore' };
 
-  const current = state.versionTable.kind === 'present' ? state.versionTable.revisions : null;
+  const current = revisionsOf(state.versionTable);
   const isNew = isNewlyAskedFor(visit);
   const isThere = sameRevisions(current, declaredRevisions(target.spec)) || hasReached(visit, current);
   const restoreDue = facts.restorePending && isNew;

@@ -1,4 +1,5 @@
 /** What every visit ends with: where the database is now, the catalogue, and what has had its time cleared away. */
+import { revisionsOf } from './compare.ts';
 import { seconds, type TargetStatus } from '../api/target.ts';
 import { asFailure } from './errors.ts';
 import type { AsideDatabase, BackupManifest, DatabaseState, Operation } from './model.ts';
@@ -28,7 +29,7 @@ export async function tidy(
 ): Promise<Seen> {
   const { database, store } = held;
   const now = visit.ports.clock.now();
-  const current = state.versionTable.kind === 'present' ? state.versionTable.revisions : null;
+  const current = revisionsOf(state.versionTable);
   const claimed = claim(visit, state.identity, now);
   const kept = [...visit.status.keptAside, ...(ended.aside === null ? [] : [ended.aside])];
   try {

@@ -1,9 +1,8 @@
-import { findRestoreFault, sameRevisions, formatRevisions } from '../compare.ts';
+import { findRestoreFault, formatRevisions, revisionsOf, sameRevisions } from '../compare.ts';
 import { asFailure, retry, stalled } from '../errors.ts';
 import type { BackupManifest, BackupReason, Operation } from '../model.ts';
 import type { DumpResult } from '../ports.ts';
-import { seconds } from '../../api/target.ts';
-import { addSeconds, dropScratch, note, progressOf, type Scope, withScratch } from '../scope.ts';
+import { keptUntil, dropScratch, note, progressOf, type Scope, withScratch } from '../scope.ts';
 
 /**
  * A verified backup of the database as it is: dumped, restored once into a scratch database, and compared.
@@ -88,7 +87,7 @@ async function take(scope: Scope, operation: Operation): Promise<{ manifest: Bac
           finishedAt: finishedAt.toISOString(),
           reason: reasonOf(operation),
           verifiedAt: finishedAt.toISOString(),
-          keptUntil: addSeconds(finishedAt, seconds(target.spec.backup.retention.minAge)).toISOString(),
+          keptUntil: keptUntil(target, finishedAt),
         },
         restored.schema,
       );
@@ -128,5 +127,5 @@ function reasonOf({ plan }: Operation): BackupReason {
 
 async function readRevisions(scope: Scope): Promise<readonly string[] | null> {
   const { versionTable } = await scope.database.read();
-  return versionTable.kind === 'present' ? versionTable.revisions : null;
+  return revisionsOf(versionTable);
 }

@@ -1,4 +1,4 @@
-import { sameRevisions, formatRevisions } from '../compare.ts';
+import { formatRevisions, revisionsOf, sameRevisions } from '../compare.ts';
 import { formatHeads } from '../graph.ts';
 import type { ChangePlan, Operation, OperationFailure } from '../model.ts';
 import type { MigrationError } from '../ports.ts';
@@ -77,7 +77,7 @@ type Place =
 /** Where the live database is, between the origin and the desired revisions. */
 async function locate(scope: Scope, operation: Operation, plan: ChangePlan): Promise<Place> {
   const { versionTable } = await scope.database.read();
-  const now = versionTable.kind === 'present' ? versionTable.revisions : null;
+  const now = revisionsOf(versionTable);
   const isFresh = operation.attempts === 0;
   if (!isFresh && sameRevisions(now, plan.desired)) return { kind: 'arrived' };
   if (!sameRevisions(now ?? [], operation.origin.revisions ?? [])) {

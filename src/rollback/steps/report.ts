@@ -1,10 +1,10 @@
-import { seconds, type HistoryEntry } from '../../api/target.ts';
+import type { HistoryEntry } from '../../api/target.ts';
 import type { Outcome } from '../../api/conditions.ts';
 import { formatRevisions, formatRowChange } from '../compare.ts';
 import { formatHeads } from '../graph.ts';
 import type { AsideDatabase, Operation } from '../model.ts';
 import { renderReport } from '../report.ts';
-import { addSeconds, dropScratch, type Scope } from '../scope.ts';
+import { keptUntil, dropScratch, type Scope } from '../scope.ts';
 
 /** What an operation came to: for the status, the history, the events and the metrics. */
 export interface Conclusion {
@@ -24,7 +24,7 @@ export async function report(scope: Scope, operation: Operation): Promise<Conclu
       ? {
           ...clean.restore.aside,
           systemIdentifier: clean.origin.identity.systemIdentifier,
-          keptUntil: addSeconds(finishedAt, seconds(scope.target.spec.backup.retention.minAge)).toISOString(),
+          keptUntil: keptUntil(scope.target, finishedAt),
         }
       : null;
   const outcome = judge(scope, clean, aside);

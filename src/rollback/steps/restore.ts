@@ -1,4 +1,11 @@
-import { compareCounts, findRestoreFault, formatRevisions, maxRowChanges, sameRevisions } from '../compare.ts';
+import {
+  compareCounts,
+  findRestoreFault,
+  formatRevisions,
+  maxRowChanges,
+  revisionsOf,
+  sameRevisions,
+} from '../compare.ts';
 import { asFailure, type Failure, retry, stalled } from '../errors.ts';
 import type { BackupManifest, Operation, OperationFailure, RestoreIntent } from '../model.ts';
 import { dropScratch, findBackup, note, progressOf, type Scope } from '../scope.ts';
@@ -184,7 +191,7 @@ const untouched = (operation: Operation): Operation => ({ ...operation, step: 'r
 async function isAtOrigin(scope: Scope, operation: Operation): Promise<boolean> {
   if (operation.plan.kind === 'restore') return true; // nothing live changes before the swap
   const { versionTable } = await scope.database.read();
-  const now = versionTable.kind === 'present' ? versionTable.revisions : null;
+  const now = revisionsOf(versionTable);
   if (!sameRevisions(now ?? [], operation.origin.revisions ?? [])) return false;
   if ((await scope.database.liveSchema()).digest !== operation.origin.schema) return false;
   if ((await writesSinceBackup(scope, operation)) === null) return true;

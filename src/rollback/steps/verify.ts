@@ -6,6 +6,7 @@ import {
   formatRevisions,
   isSame,
   maxRowChanges,
+  revisionsOf,
   sameRevisions,
 } from '../compare.ts';
 import { formatHeads } from '../graph.ts';
@@ -39,7 +40,7 @@ export async function verify(scope: Scope, operation: Operation): Promise<Operat
 
 async function findRevisionFault(scope: Scope, plan: ChangePlan): Promise<string | null> {
   const { versionTable } = await scope.database.read();
-  const now = versionTable.kind === 'present' ? versionTable.revisions : null;
+  const now = revisionsOf(versionTable);
   return sameRevisions(now ?? [], plan.desired) ? null : `the version table says ${formatRevisions(now)}`;
 }
 
