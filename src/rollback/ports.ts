@@ -58,6 +58,8 @@ export interface DumpResult {
   readonly snapshot: Snapshot;
   /** Read in the dump's snapshot; null: no version table. */
   readonly revisions: readonly string[] | null;
+  /** As `liveSchema` reads it, in the dump's snapshot. */
+  readonly schema: SchemaFacts;
   readonly properties: DatabaseProperties;
   /** e.g. `pg_dump (PostgreSQL) 16.4`. */
   readonly tool: string;
@@ -102,8 +104,8 @@ export interface LiveDatabase extends AsyncDisposable {
 
   /** The live catalogue as it renders now: comparable only with itself, before and after. */
   liveSchema(): Promise<SchemaFacts>;
-  /** Through a schema-only dump, restored into `scratch` (which this creates and drops). Comparable with any other of the same major. */
-  canonicalSchema(scratch: OwnDatabase): Promise<SchemaFacts>;
+  /** Through a schema-only dump, restored into the empty `scratch` once it is `created`. Comparable with any other of the same major. */
+  canonicalSchema(scratch: OwnDatabase, created: Promise<void>): Promise<SchemaFacts>;
   rowCounts(): Promise<RowCounts>;
   /** What a plain dump does not carry of the live database. */
   properties(): Promise<DatabaseProperties>;
@@ -222,6 +224,8 @@ export interface AlembicSession extends AsyncDisposable {
       readonly lock: LockToken;
     },
     onEvent: (event: MigrationEvent) => void,
+    /** Asked once env.py has connected and the first step is next; where it is not, nothing runs. */
+    isClear?: () => Promise<boolean>,
   ): Promise<MigrationResult>;
   /** Runs env.py up to where its migrations would begin, and no further: does it reach this database, and its version table? */
   probe(request: { readonly database: DatabaseIdentity; readonly lock: LockToken }): Promise<MigrationResult>;

@@ -2,8 +2,9 @@
 import { seconds, type MigrationTarget, type TargetKey, type TargetStatus } from '../api/target.ts';
 import { claim } from './claim.ts';
 import { retry } from './errors.ts';
-import type { BackupManifest, DatabaseIdentity, Operation, OperationStep, OwnDatabase } from './model.ts';
+import type { BackupManifest, DatabaseIdentity, Operation, OperationStep } from './model.ts';
 import type { AlembicSession, AlembicSettings, BackupStore, LiveDatabase, Lock, Ports, Progress } from './ports.ts';
+import { createScratches, type Scratch, type Scratches } from './scratch.ts';
 import { requestedAt, type Asked, type Visit } from './visit.ts';
 
 export interface Scope extends AsyncDisposable {
@@ -21,6 +22,7 @@ export interface Scope extends AsyncDisposable {
   readonly database: LiveDatabase;
   readonly lock: Lock;
   readonly store: BackupStore;
+  readonly scratch: Scratches;
   /** Started once, at the first call. */
   readonly alembic: () => Promise<AlembicSession>;
   /** The first journal entry: from then on the object is held until the operation is over. */
@@ -41,6 +43,8 @@ export function createScope(
 ): Scope {
   const { key, target, ports } = visit;
   let session: Promise<AlembicSession> | null = null;
+  const scratch = createScratches(parts.database, parts.id);
+  const save = (operation: Operation): Promise<Operation> => visit.save({ ...operation, scratch: scratch.names() });
   return {
     key,
     target,
@@ -53,12 +57,13 @@ export function createScope(
     database: parts.database,
     lock: parts.lock,
     store: parts.store,
+    scratch,
     alembic: () => (session ??= startAlembic(visit, parts.id)),
     begin: async (operation) => {
       await ports.home.hold(key);
-      return visit.save(operation);
+      return save(operation);
     },
-    save: visit.save,
+    save,
     observeStep: (operation, step) => (state, message, ms) =>
       ports.observe(key, operation.id, {
         kind: 'step',
@@ -75,6 +80,7 @@ export function createScope(
       );
     },
     [Symbol.asyncDispose]: async () => {
+      await scratch.settled();
       const started = await session?.catch(() => null);
       await started?.[Symbol.asyncDispose]();
       await parts.lock[Symbol.asyncDispose]();
@@ -118,26 +124,12 @@ export function note(scope: Scope, operation: Operation, message: string): Opera
   return { ...operation, notes: [...operation.notes, message].slice(-20) };
 }
 
-/** Creates a scratch database for `use`, journalled before it exists and dropped whatever happens. */
-export async function withScratch<T>(
-  scope: Scope,
+/** A scratch database for `use`, journalled before it exists and dropped whatever happens. */
+export const withScratch = <T>(
+  { scratch, save }: Scope,
   operation: Operation,
-  use: (scratch: OwnDatabase, operation: Operation) => Promise<T>,
-): Promise<T> {
-  const scratch = await scope.database.newDatabase('scratch', operation.id);
-  const journalled = await scope.save({ ...operation, scratch: [...operation.scratch, scratch] });
-  try {
-    return await use(scratch, journalled);
-  } finally {
-    await scope.database.dropDatabase(scratch);
-  }
-}
-
-/** Drops what earlier tries of this operation left: only databases whose oid is in the journal. */
-export async function dropScratch(scope: Scope, operation: Operation): Promise<Operation> {
-  for (const scratch of operation.scratch) await scope.database.dropDatabase(scratch);
-  return operation.scratch.length === 0 ? operation : scope.save({ ...operation, scratch: [] });
-}
+  use: (scratch: Scratch) => Promise<T>,
+): Promise<T> => scratch.use(() => save(operation), use);
 
 /** The backup of that id, or undefined where it has gone. */
 export async function findBackup(store: BackupStore, id: string): Promise<BackupManifest | undefined> {

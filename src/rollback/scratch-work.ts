@@ -58,11 +58,12 @@ export async function workInScratch<T>(
   );
   const operation = await scope.begin(idleOperation(id, target, state, ports.clock.now()));
   try {
-    return await withScratch(scope, operation, async (scratch, journalled) => {
-      await database.createDatabase(scratch, 'scratch');
-      return use({ scope, operation: journalled, state, scratch });
+    return await withScratch(scope, operation, async ({ database: scratch, created }) => {
+      await created;
+      return use({ scope, operation, state, scratch });
     });
   } finally {
+    await scope.scratch.clear();
     await ports.home.saveStatus(key, before);
     await ports.home.release(key);
   }

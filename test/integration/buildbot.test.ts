@@ -10,7 +10,7 @@ import { runOrThrow } from '../../scripts/lib/run.ts';
 import { buildbotPython } from '../support/alembic.ts';
 import { contentChecksum, databaseUrl, query, type TestDatabase } from '../support/postgres.ts';
 import { createScene, said, type Scene } from '../support/scene.ts';
-import { open } from './postgres/open.ts';
+import { canonicalSchema, open } from './postgres/open.ts';
 
 /** As Buildbot's own upgrade leaves a new database: made at once, and stamped. */
 const create = `
@@ -162,7 +162,7 @@ async function createSchema(url: string): Promise<void> {
 /** Through the project's own facts, and rendered after a restore, as two schemas must be to be compared. */
 async function schemaOf(database: TestDatabase): Promise<readonly string[]> {
   await using live = await open(database, { operationId: randomBytes(5).toString('hex') });
-  const { lines } = await live.canonicalSchema(await live.newDatabase('scratch', 'compare'));
+  const { lines } = await canonicalSchema(live);
   return lines;
 }
 

@@ -1,5 +1,5 @@
 /**
- * Reconciles one target of a directory home, and stands still at one numbered call, for the test to kill it there:
+ * Reconciles one target of a directory home, and stands still at one call, for the test to kill it there:
  * node crash-runner.ts '{"dir", "name", "toolDirectory", "stopAt", "moment"}'. Without `stopAt` it ends with the list of
  * its calls on stdout.
  */
@@ -14,7 +14,7 @@ export interface CrashRequest {
   readonly dir: string;
   readonly name: string;
   readonly toolDirectory: string;
-  readonly stopAt: number | null;
+  readonly stopAt: string | null;
   readonly moment: Moment;
 }
 
@@ -30,7 +30,7 @@ const points = withKillpoints(
     observe: () => undefined,
   },
   (call, moment) => {
-    if (call.number !== request.stopAt || moment !== request.moment) return;
+    if (call.id !== request.stopAt || moment !== request.moment) return;
     process.stdout.write(`${JSON.stringify({ reached: call })}\n`);
     // Nothing of this process goes on from here; its children do, until they are killed too.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);

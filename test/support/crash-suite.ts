@@ -87,8 +87,8 @@ export function describeCrashes({ name: operationName, options, prepare, desired
       async (_, moment, whom, isMeant) => {
         for (const call of calls.filter(isMeant)) {
           await reset();
-          await killAt({ ...request, stopAt: call.number, moment }, whom);
-          await endsRight(`${call.port}.${call.method} (call ${call.number}, step ${call.step})`);
+          await killAt({ ...request, stopAt: call.id, moment }, whom);
+          await endsRight(`${call.id} (step ${call.step})`);
         }
       },
       900_000,
@@ -96,9 +96,9 @@ export function describeCrashes({ name: operationName, options, prepare, desired
 
     test('between the closing of the live database and the renames: the same', async () => {
       const swaps = calls.filter(({ method }) => method === 'swap');
-      for (const { number } of swaps) {
+      for (const { id } of swaps) {
         await reset();
-        await killAt({ ...request, stopAt: number, moment: 'before' }, 'with its children');
+        await killAt({ ...request, stopAt: id, moment: 'before' }, 'with its children');
         await admin(`ALTER DATABASE "${scene.database.name}" ALLOW_CONNECTIONS false`);
         await endsRight('database.swap, half done');
       }
@@ -158,7 +158,7 @@ async function killAt(request: CrashRequest, whom: 'alone' | 'with its children'
     for (const one of [pid, ...children]) kill(one);
   });
   // Else it ended by itself, and nothing was tried.
-  expect(JSON.parse(line)).toMatchObject({ reached: { number: request.stopAt } });
+  expect(JSON.parse(line)).toMatchObject({ reached: { id: request.stopAt } });
 }
 
 /** The runner's first line of output; when this resolves the runner has ended. */

@@ -1,5 +1,5 @@
 /**
- * Numbers every call that the procedure makes of its ports, and can stop the process at one of them: before it is
+ * Counts every call that the procedure makes of its ports, and can stop the process at one of them: before it is
  * made, or while it is under way. The real adapters do the work; this only counts.
  */
 import { readFileSync } from 'node:fs';
@@ -8,8 +8,8 @@ import type { MigrationEvent, Ports } from '../../src/rollback/ports.ts';
 
 /** A call of a port, e.g. `database.swap`, and the step of the operation that made it. */
 export interface Call {
-  readonly number: number;
-  readonly port: string;
+  /** `database.dropDatabase 2`: the second of them. Some go on side by side, so the order of all is not the same each time. */
+  readonly id: string;
   readonly method: string;
   readonly step: string;
   readonly lasts: 'briefly' | 'a while' | 'with children';
@@ -54,9 +54,10 @@ const marks: Readonly<Record<string, string>> = {
   migrate: 'alembic',
 };
 
-/** `reached` is called at each numbered call, before it is made and once it is under way. */
+/** `reached` is called at each call with an effect, before it is made and once it is under way. */
 export function withKillpoints(ports: Ports, reached: (call: Call, moment: Moment) => void): Killpoints {
   const calls: Call[] = [];
+  const counts = new Map<string, number>();
   let step = 'check';
 
   const count = <T extends object>(port: string, object: T): T =>
@@ -68,15 +69,23 @@ export function withKillpoints(ports: Ports, reached: (call: Call, moment: Momen
         return (...args: unknown[]): unknown => {
           const lasts = effects[method];
           if (lasts === undefined) return wrap(value.apply(target, args));
-          const call = { number: calls.length + 1, port, method, step, lasts };
+          const name = `${port}.${method}`;
+          const nth = (counts.get(name) ?? 0) + 1;
+          counts.set(name, nth);
+          const call = { id: `${name} ${nth}`, method, step, lasts };
           calls.push(call);
           reached(call, 'before');
           if (method === 'migrate')
-            return value.call(target, args[0], (event: MigrationEvent) => {
-              // The last one: what the others committed is then neither here nor there.
-              if (event.kind === 'started' && event.index === event.total - 1) reached(call, 'during');
-              (args[1] as (event: unknown) => void)(event);
-            });
+            return value.call(
+              target,
+              args[0],
+              (event: MigrationEvent) => {
+                // The last one: what the others committed is then neither here nor there.
+                if (event.kind === 'started' && event.index === event.total - 1) reached(call, 'during');
+                (args[1] as (event: unknown) => void)(event);
+              },
+              args[2],
+            );
           const result: unknown = value.apply(target, args);
           if (lasts === 'with children') whenToolRuns(() => reached(call, 'during'));
           else setImmediate(() => reached(call, 'during'));

@@ -12,7 +12,7 @@ const pollMs = 5;
  * once where its pid is free, else (in another container, say) once it is old.
  */
 export async function exclusively<T>(file: string, work: () => Promise<T>): Promise<T> {
-  while (!(await createFile(file, `${process.pid}\n`))) {
+  while (!(await createFile(file, `${process.pid}\n`, { durably: false }))) {
     if (await isAbandoned(file)) await rm(file, { force: true });
     else await delay(pollMs);
   }

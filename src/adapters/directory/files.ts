@@ -7,13 +7,20 @@ const temporaryName = (file: string): string => join(dirname(file), `.${basename
 
 /** Replaces the file, durably: when this resolves, a power cut does not undo it. Makes the folders above it. */
 export async function replaceFile(file: string, content: string, mode = 0o600): Promise<void> {
-  await viaTemporaryFile(file, content, mode, (temporary) => rename(temporary, file));
+  await viaTemporaryFile(file, content, { mode, durably: true }, (temporary) => rename(temporary, file));
 }
 
-/** Makes the file, durably; false: it is there already, and was left alone. Of several at once, one wins. */
-export async function createFile(file: string, content: string, mode = 0o600): Promise<boolean> {
+/**
+ * Makes the file, durably unless said otherwise; false: it is there already, and was left alone. Of several at once, one
+ * wins.
+ */
+export async function createFile(
+  file: string,
+  content: string,
+  { mode = 0o600, durably = true }: Partial<Manner> = {},
+): Promise<boolean> {
   let created = true;
-  await viaTemporaryFile(file, content, mode, async (temporary) => {
+  await viaTemporaryFile(file, content, { mode, durably }, async (temporary) => {
     try {
       await link(temporary, file);
     } catch (error) {
@@ -66,10 +73,16 @@ export const hasCode = (error: unknown, ...codes: readonly string[]): boolean =>
   typeof error.code === 'string' &&
   codes.includes(error.code);
 
+interface Manner {
+  readonly mode: number;
+  /** Whether it outlives a power cut: what only living processes care about need not. */
+  readonly durably: boolean;
+}
+
 async function viaTemporaryFile(
   file: string,
   content: string,
-  mode: number,
+  { mode, durably }: Manner,
   publish: (temporary: string) => Promise<void>,
 ): Promise<void> {
   await makeFolder(dirname(file));
@@ -77,11 +90,11 @@ async function viaTemporaryFile(
   try {
     await using handle = await open(temporary, 'wx', mode);
     await handle.writeFile(content);
-    await handle.sync();
+    if (durably) await handle.sync();
     await publish(temporary);
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;
   }
-  await syncFolder(dirname(file));
+  if (durably) await syncFolder(dirname(file));
 }

@@ -237,7 +237,7 @@ export function createDirectoryHome(dir: string, options: DirectoryHomeOptions =
   async function addFile(key: TargetKey, text: string): Promise<void> {
     await makeFolder(targetsFolder, 0o755);
     const names = [`${key.name}.yaml`, `${key.namespace}.${key.name}.yaml`];
-    for (const name of names) if (await createFile(join(targetsFolder, name), text, 0o644)) return;
+    for (const name of names) if (await createFile(join(targetsFolder, name), text, { mode: 0o644 })) return;
     throw new Error(`${names.join(' and ')} in ${targetsFolder} declare something else: rename them, then apply again`);
   }
 }

@@ -7,6 +7,7 @@ import type { Outcome } from '../process/run.ts';
 import type { Context } from './context.ts';
 import { readProperties } from './properties.ts';
 import { readPosition, takeSnapshot } from './row-counts.ts';
+import { readSchemaFacts } from './schema-facts.ts';
 import { toolCommand, toolFailure } from './tool-runs.ts';
 import type { Tools } from './tools.ts';
 import { readVersionTable } from './version-table.ts';
@@ -71,6 +72,7 @@ export async function dump(context: Context, directory: string, progress: Progre
       const snapshot = await takeSnapshot(transaction, position);
       const versionTable = await readVersionTable(transaction, context.settings.versionTable);
       const properties = await readProperties(transaction, session.server.major);
+      const schema = await readSchemaFacts(transaction, session.server.major, context.settings.versionTable);
       const outcome = await dumping;
       if (outcome.code !== 0) {
         throw toolFailure(
@@ -85,6 +87,7 @@ export async function dump(context: Context, directory: string, progress: Progre
         snapshot,
         revisions: versionTable.kind === 'present' ? versionTable.revisions : null,
         properties,
+        schema,
         tool: tools.version,
       };
     } catch (error) {

@@ -50,15 +50,11 @@ export function createLiveDatabase(context: Context): LiveDatabase {
 
     liveSchema: () =>
       inSnapshot((snapshot, { server }) => readSchemaFacts(snapshot, server.major, settings.versionTable)),
-    async canonicalSchema(scratch) {
+    async canonicalSchema(scratch, created) {
       const { major } = (await context.onLive()).server;
-      try {
-        await copySchema(context, major, scratch, createOwn(scratch, 'scratch'));
-        await using session = await connectToOwn(context, scratch);
-        return await readSchemaFacts(session, major, settings.versionTable);
-      } finally {
-        await dropOwn(scratch);
-      }
+      await copySchema(context, major, scratch, created);
+      await using session = await connectToOwn(context, scratch);
+      return await readSchemaFacts(session, major, settings.versionTable);
     },
     rowCounts: () => inSnapshot(countRows),
     properties: () => inSnapshot((snapshot, { server }) => readProperties(snapshot, server.major)),

@@ -1,15 +1,17 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { stalled } from '../../rollback/errors.ts';
+import { stalled, type Failure } from '../../rollback/errors.ts';
 import type { OwnDatabase } from '../../rollback/model.ts';
 import type { Progress } from '../../rollback/ports.ts';
 import { pipe, run } from '../process/run.ts';
 import type { Outcome } from '../process/run.ts';
 import type { Context } from './context.ts';
 import { jobsFor, tableCounter } from './dump.ts';
+import { findDatabases } from './manage.ts';
 import { plainDumpLines, scanPlainDump } from './plain-dump.ts';
 import type { Session } from './session.ts';
 import { toolCommand, toolFailure } from './tool-runs.ts';
+import type { Tools } from './tools.ts';
 
 export interface Dump {
   readonly path: string;
@@ -31,11 +33,13 @@ export async function restoreInto(
   dump: Dump,
   progress: Progress,
 ): Promise<void> {
-  await using session = await connectToOwn(context, database);
+  const maintenance = await context.onMaintenance();
+  await assertOwn(maintenance, database);
+  const tools = await context.tools(maintenance.server.major);
   const outcome =
     dump.format === 'directory'
-      ? await restoreDirectory(context, session, database, dump, progress)
-      : await restorePlain(context, session, database, dump.path, progress);
+      ? await restoreDirectory(context, tools, database, dump, progress)
+      : await restorePlain(context, tools, database, dump.path, progress);
   if (outcome.code !== 0) {
     throw toolFailure(
       dump.format === 'directory' ? 'pg_restore' : 'psql',
@@ -65,16 +69,26 @@ export async function assertIdentity(session: Session, database: OwnDatabase): P
     'Identifying the database',
     'SELECT oid::text FROM pg_database WHERE datname = current_database()',
   );
-  if (row?.oid === `${database.oid}`) return;
-  throw stalled(
-    'RecoveryFailed',
-    `The database "${database.name}" has the oid ${row?.oid}, not ${database.oid}: somebody else made it. Rename or drop it, then: migration-target reconcile NAME`,
-  );
+  if (row?.oid !== `${database.oid}`) throw madeByOthers(database, row?.oid);
 }
+
+/** The same of one that nobody has connected to yet. */
+async function assertOwn(maintenance: Session, database: OwnDatabase): Promise<void> {
+  const named = (await findDatabases(maintenance, [database])).find(({ name }) => name === database.name);
+  if (named?.oid !== database.oid) throw madeByOthers(database, named?.oid);
+}
+
+const madeByOthers = (database: OwnDatabase, oid: string | number | undefined): Failure =>
+  stalled(
+    'RecoveryFailed',
+    oid === undefined
+      ? `The database "${database.name}" is not there any more: somebody dropped it. Begin again: migration-target reconcile NAME`
+      : `The database "${database.name}" has the oid ${oid}, not ${database.oid}: somebody else made it. Rename or drop it, then: migration-target reconcile NAME`,
+  );
 
 async function restoreDirectory(
   context: Context,
-  session: Session,
+  tools: Tools,
   database: OwnDatabase,
   { path, schemaOnly = false }: Dump,
   progress: Progress,
@@ -83,7 +97,6 @@ async function restoreDirectory(
   const jobs = jobsFor(bytes * 4);
   const together = jobs === 1 && tocBytes <= oneTransactionTocBytes ? ['--single-transaction'] : [`--jobs=${jobs}`];
   await using access = await context.toolAccess(database.name);
-  const tools = await context.tools(session.server.major);
   return await run(
     toolCommand(
       tools.pgRestore,
@@ -132,14 +145,13 @@ async function measure(
 /** Looked through before anything of it runs, and again line by line as it is fed: the file can't change in between. */
 async function restorePlain(
   context: Context,
-  session: Session,
+  tools: Tools,
   database: OwnDatabase,
   path: string,
   progress: Progress,
 ): Promise<Outcome> {
   const { bytes } = await scanPlainDump(path);
   await using access = await context.toolAccess(database.name);
-  const tools = await context.tools(session.server.major);
   const command = toolCommand(
     tools.psql,
     access,

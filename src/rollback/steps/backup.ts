@@ -1,8 +1,8 @@
-import { findRestoreFault, formatRevisions, revisionsOf, sameRevisions } from '../compare.ts';
+import { findRestoreFault, formatRevisions, sameRevisions } from '../compare.ts';
 import { asFailure, retry, stalled } from '../errors.ts';
 import type { BackupManifest, BackupReason, Operation } from '../model.ts';
 import type { DumpResult } from '../ports.ts';
-import { keptUntil, dropScratch, note, progressOf, type Scope, withScratch } from '../scope.ts';
+import { keptUntil, note, progressOf, type Scope, withScratch } from '../scope.ts';
 
 /**
  * A verified backup of the database as it is: dumped, restored once into a scratch database, and compared.
@@ -10,32 +10,23 @@ import { keptUntil, dropScratch, note, progressOf, type Scope, withScratch } fro
  * dumped (corrupt, say) may still be replaced.
  */
 export async function backup(scope: Scope, operation: Operation): Promise<Operation> {
-  const clean = await dropScratch(scope, operation);
-  await scope.store.removeLeftovers(clean.id);
-  const next = clean.plan.kind === 'backup' ? 'report' : clean.plan.kind === 'restore' ? 'restore' : 'change';
-
-  const schema = (await scope.database.liveSchema()).digest;
-  const revisions = await readRevisions(scope);
-  if (clean.plan.kind !== 'backup' && !sameRevisions(revisions, clean.origin.revisions)) {
-    throw retry(
-      'ChangedOutside',
-      `Database ${clean.origin.identity.name} went from ${formatRevisions(clean.origin.revisions)} to ${formatRevisions(revisions)} while the change was planned; nothing was done. It is planned again.`,
-    );
-  }
+  await scope.store.removeLeftovers(operation.id);
+  const { kind } = operation.plan;
+  const next = kind === 'backup' ? 'report' : kind === 'restore' ? 'restore' : 'change';
   try {
-    const { manifest, dump } = await take(scope, clean);
+    const { manifest, dump } = await take(scope, operation);
     return {
-      ...clean,
+      ...operation,
       step: next,
-      origin: { ...clean.origin, revisions: manifest.revisions, schema },
+      origin: { ...operation.origin, revisions: manifest.revisions, schema: dump.schema.digest },
       backup: { id: manifest.id, xmax: dump.snapshot.xmax, inProgress: dump.snapshot.inProgress },
     };
   } catch (thrown) {
     const failure = asFailure(thrown);
-    if (clean.plan.kind !== 'restore' || failure.kind === 'retry') throw failure;
+    if (kind !== 'restore' || failure.kind === 'retry') throw failure;
     return note(
       scope,
-      { ...clean, step: next },
+      { ...operation, step: next },
       `The database as it is could not be backed up (${failure.message}). It is kept aside whole, under another name, instead.`,
     );
   }
@@ -47,15 +38,14 @@ async function take(scope: Scope, operation: Operation): Promise<{ manifest: Bac
   const progress = progressOf(scope, operation, 'backup');
   const id = store.newId(startedAt);
   const draft = await store.begin(id, operation.id);
+  // One to try it in, and one for the verification of the change.
+  await scope.scratch.reserve(isChange(operation) ? 2 : 1);
+  await scope.save(operation);
   try {
-    return await withScratch(scope, operation, async (scratch) => {
-      const creating = database.createDatabase(scratch, 'scratch');
-      const dumping = database.dump(draft.dumpDirectory, progress);
-      const [created, dumped] = await Promise.allSettled([creating, dumping]);
-      if (dumped.status === 'rejected') throw dumped.reason;
-      if (created.status === 'rejected') throw created.reason;
-      const dump = dumped.value;
-
+    return await withScratch(scope, operation, async ({ database: scratch, created }) => {
+      const dump = await database.dump(draft.dumpDirectory, progress);
+      assertUnmoved(operation, dump.revisions);
+      await created;
       await database.restoreInto(scratch, { path: draft.dumpDirectory, format: 'directory' }, progress);
       const restored = await database.contents(scratch);
       const facts = { rowCounts: dump.snapshot.rowCounts, revisions: dump.revisions, schema: null };
@@ -125,7 +115,13 @@ function reasonOf({ plan }: Operation): BackupReason {
   }
 }
 
-async function readRevisions(scope: Scope): Promise<readonly string[] | null> {
-  const { versionTable } = await scope.database.read();
-  return revisionsOf(versionTable);
+const isChange = ({ plan }: Operation): boolean => plan.kind !== 'backup' && plan.kind !== 'restore';
+
+/** A backup at another revision than the one that was planned from is none for that plan. */
+function assertUnmoved({ plan, origin }: Operation, revisions: readonly string[] | null): void {
+  if (plan.kind === 'backup' || sameRevisions(revisions, origin.revisions)) return;
+  throw retry(
+    'ChangedOutside',
+    `Database ${origin.identity.name} went from ${formatRevisions(origin.revisions)} to ${formatRevisions(revisions)} while the change was planned; nothing was done. It is planned again.`,
+  );
 }

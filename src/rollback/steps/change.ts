@@ -13,7 +13,58 @@ export const maxAttempts = 3;
  */
 export async function change(scope: Scope, operation: Operation): Promise<Operation> {
   const plan = changePlan(operation);
-  const place = await locate(scope, operation, plan);
+  // A first try looks when alembic is about to begin, so that hardly anything can happen in between.
+  const isFirst = operation.attempts === 0;
+  let hasBegun = false;
+  const trying = { ...operation, attempts: operation.attempts + 1 };
+  let place: Place = isFirst ? { kind: 'origin' } : await locate(scope, operation, plan);
+  if (place.kind !== 'origin') return elsewhere(scope, trying, plan, place);
+  if (operation.attempts >= maxAttempts) {
+    return giveUp(operation, {
+      reason: failureReason(plan),
+      passing: true,
+      committed: null,
+      message: `The ${plan.kind} was started ${operation.attempts} times and never finished; each time the database was as before. Read the controller's log, then: migration-target reconcile ${scope.key.name}`,
+    });
+  }
+  await scope.scratch.reserve(1);
+  const started = await scope.save(trying);
+  await scope.lock.assertHeld();
+  const session = await scope.alembic();
+  // Verification needs it, and the server is hardly busy now.
+  scope.scratch.createAhead();
+  const result = await session.migrate(
+    {
+      from: started.origin.revisions ?? [],
+      steps: plan.steps,
+      database: started.origin.identity,
+      lock: scope.lock.token,
+    },
+    (event) => scope.ports.observe(scope.key, started.id, { kind: 'migration', event }),
+    async () => {
+      place = await locate(scope, operation, plan);
+      hasBegun = place.kind === 'origin';
+      return hasBegun;
+    },
+  );
+  if (place.kind !== 'origin') return elsewhere(scope, started, plan, place);
+  if (result.ok) return { ...started, step: 'verify' };
+  // Stopped before its first migration: an interruption, which the next start goes on from.
+  if (result.error.kind === 'timedOut') scope.stopIfAsked(started);
+  // Whatever of that process still runs must not commit while the database is read.
+  await scope.database.endOperationSessions();
+  place = await locate(scope, hasBegun ? started : operation, plan);
+  if (!hasBegun && place.kind === 'written') return elsewhere(scope, started, plan, place);
+  return afterFailure(scope, started, plan, result.error, place);
+}
+
+/** No migration is begun where the database is not at the origin, or no longer as the backup has it. */
+function elsewhere(
+  scope: Scope,
+  operation: Operation,
+  plan: ChangePlan,
+  place: Exclude<Place, { readonly kind: 'origin' }>,
+): Operation {
   switch (place.kind) {
     case 'arrived':
       return { ...operation, step: 'verify' };
@@ -32,65 +83,42 @@ export async function change(scope: Scope, operation: Operation): Promise<Operat
             reason: 'WritersActive',
             passing: true,
             committed: false,
-            message: `Other sessions kept writing between the backup and the change (${place.tables}). Stop the application, then: migration-target reconcile ${scope.key.name}`,
+            message: `Other sessions kept writing between the backup and the change (${place.what}). Stop the application, then: migration-target reconcile ${scope.key.name}`,
           })
         : note(
             scope,
-            { ...operation, step: 'backup', attempts: operation.attempts + 1 },
-            `Other sessions wrote after the backup (${place.tables}); it is taken again.`,
+            { ...operation, step: 'backup' },
+            `Other sessions wrote after the backup (${place.what}); it is taken again.`,
           );
-    case 'origin':
-      break;
   }
-  if (operation.attempts >= maxAttempts) {
-    return giveUp(operation, {
-      reason: failureReason(plan),
-      passing: true,
-      committed: null,
-      message: `The ${plan.kind} was started ${operation.attempts} times and never finished; each time the database was as before. Read the controller's log, then: migration-target reconcile ${scope.key.name}`,
-    });
-  }
-  const started = await scope.save({ ...operation, attempts: operation.attempts + 1 });
-  await scope.lock.assertHeld();
-  const session = await scope.alembic();
-  const result = await session.migrate(
-    {
-      from: started.origin.revisions ?? [],
-      steps: plan.steps,
-      database: started.origin.identity,
-      lock: scope.lock.token,
-    },
-    (event) => scope.ports.observe(scope.key, started.id, { kind: 'migration', event }),
-  );
-  if (result.ok) return { ...started, step: 'verify' };
-  // Stopped before its first migration: an interruption, which the next start goes on from.
-  if (result.error.kind === 'timedOut') scope.stopIfAsked(started);
-  return afterFailure(scope, started, plan, result.error);
 }
 
 type Place =
   | { readonly kind: 'origin' }
   | { readonly kind: 'arrived' }
   | { readonly kind: 'between'; readonly found: string }
-  | { readonly kind: 'written'; readonly tables: string };
+  | { readonly kind: 'written'; readonly what: string };
 
 /** Where the live database is, between the origin and the desired revisions. */
 async function locate(scope: Scope, operation: Operation, plan: ChangePlan): Promise<Place> {
   const { versionTable } = await scope.database.read();
   const now = revisionsOf(versionTable);
-  const isFresh = operation.attempts === 0;
-  if (!isFresh && sameRevisions(now, plan.desired)) return { kind: 'arrived' };
+  // Before a first try nothing but others can have moved it: that is theirs, and is not undone.
+  const isFirst = operation.attempts === 0;
+  if (!isFirst && sameRevisions(now, plan.desired)) return { kind: 'arrived' };
   if (!sameRevisions(now ?? [], operation.origin.revisions ?? [])) {
+    if (isFirst) return { kind: 'written', what: 'the version table' };
     return {
       kind: 'between',
       found: `the version table says ${formatRevisions(now)}, neither ${formatRevisions(operation.origin.revisions)} nor ${formatHeads(plan.desired)}`,
     };
   }
   if ((await scope.database.liveSchema()).digest !== operation.origin.schema) {
+    if (isFirst) return { kind: 'written', what: 'the schema' };
     return { kind: 'between', found: `the version table says ${formatRevisions(now)}, but the schema moved` };
   }
   const writes = await writesSinceBackup(scope, operation);
-  return writes === null ? { kind: 'origin' } : { kind: 'written', tables: writes };
+  return writes === null ? { kind: 'origin' } : { kind: 'written', what: writes };
 }
 
 /** Names the tables that anybody wrote to since the backup's snapshot, or null where nobody did. */
@@ -112,15 +140,13 @@ export async function writesSinceBackup(scope: Scope, operation: Operation): Pro
 }
 
 /** A failure that left the origin as it was is met again later or given up; anything else is undone. */
-async function afterFailure(
+function afterFailure(
   scope: Scope,
   operation: Operation,
   plan: ChangePlan,
   error: MigrationError,
-): Promise<Operation> {
-  // Whatever of that process still runs must not commit while the database is read.
-  await scope.database.endOperationSessions();
-  const place = await locate(scope, operation, plan);
+  place: Place,
+): Operation {
   if (place.kind === 'arrived') {
     return note(
       scope,

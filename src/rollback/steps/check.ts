@@ -197,22 +197,22 @@ function isBackupDue({ target, status }: Visit, now: Date): boolean {
 }
 
 /**
- * What a dead operation left, made into something to go on with. Until its backup is verified nothing of the live
- * database has changed, so it is cleared away and everything is planned anew.
+ * What a dead operation left, made into something to go on with; its scratch databases go. Until its backup is verified
+ * nothing of the live database has changed, so then all of it is cleared away and everything is planned anew.
  */
-async function resumable(visit: Visit, scope: Scope): Promise<Operation | null> {
-  const { journal } = visit;
+async function resumable({ journal }: Visit, { database, store }: Scope): Promise<Operation | null> {
   if (journal === null) return null;
-  if (!isBeforeChange(journal)) return journal;
   try {
-    for (const scratch of journal.scratch) await scope.database.dropDatabase(scratch);
-    await scope.store.removeLeftovers(journal.id);
+    for (const scratch of journal.scratch) await database.dropDatabase(scratch);
+    if (isBeforeChange(journal)) await store.removeLeftovers(journal.id);
   } catch (thrown) {
+    const failure = asFailure(thrown);
+    if (failure.kind === 'retry') throw failure;
     throw stalled(
       'RecoveryFailed',
-      `What operation ${journal.id} left could not be cleared away: ${asFailure(thrown).message}`,
+      `What operation ${journal.id} left could not be cleared away: ${failure.message}`,
       thrown,
     );
   }
-  return null;
+  return isBeforeChange(journal) ? null : journal;
 }

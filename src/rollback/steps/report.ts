@@ -4,7 +4,7 @@ import { formatRevisions, formatRowChange } from '../compare.ts';
 import { formatHeads } from '../graph.ts';
 import type { AsideDatabase, Operation } from '../model.ts';
 import { renderReport } from '../report.ts';
-import { keptUntil, dropScratch, type Scope } from '../scope.ts';
+import { keptUntil, type Scope } from '../scope.ts';
 
 /** What an operation came to: for the status, the history, the events and the metrics. */
 export interface Conclusion {
@@ -17,33 +17,37 @@ export interface Conclusion {
 
 /** Says what was done, why, and what the database is called that was put aside; then the journal may go. */
 export async function report(scope: Scope, operation: Operation): Promise<Conclusion> {
-  const clean = await dropScratch(scope, operation);
+  await scope.scratch.clear();
   const finishedAt = scope.ports.clock.now();
   const aside: AsideDatabase | null =
-    clean.swapped && clean.restore !== null
+    operation.swapped && operation.restore !== null
       ? {
-          ...clean.restore.aside,
-          systemIdentifier: clean.origin.identity.systemIdentifier,
+          ...operation.restore.aside,
+          systemIdentifier: operation.origin.identity.systemIdentifier,
           keptUntil: keptUntil(scope.target, finishedAt),
         }
       : null;
-  const outcome = judge(scope, clean, aside);
+  const outcome = judge(scope, operation, aside);
   const entry: HistoryEntry = {
-    operationId: clean.id,
-    kind: clean.plan.kind,
-    from: clean.plan.current === null ? null : [...clean.plan.current],
-    to: [...clean.plan.desired],
+    operationId: operation.id,
+    kind: operation.plan.kind,
+    from: operation.plan.current === null ? null : [...operation.plan.current],
+    to: [...operation.plan.desired],
     result: outcome.kind === 'ready' ? 'success' : 'failure',
     reason:
       outcome.kind === 'ready' || outcome.kind === 'stalled' || outcome.kind === 'retrying'
         ? outcome.reason
         : 'InternalError',
-    startedAt: clean.startedAt,
+    startedAt: operation.startedAt,
     finishedAt: finishedAt.toISOString(),
     message: outcome.message,
     report: null,
   };
-  const path = await scope.ports.home.saveReport(scope.key, clean.id, renderReport(scope.key, clean, entry, aside));
+  const path = await scope.ports.home.saveReport(
+    scope.key,
+    operation.id,
+    renderReport(scope.key, operation, entry, aside),
+  );
   return { outcome, entry: { ...entry, report: path }, aside, succeeded: outcome.kind === 'ready' };
 }
 

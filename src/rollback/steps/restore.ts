@@ -8,7 +8,7 @@ import {
 } from '../compare.ts';
 import { asFailure, type Failure, retry, stalled } from '../errors.ts';
 import type { BackupManifest, Operation, OperationFailure, RestoreIntent } from '../model.ts';
-import { dropScratch, findBackup, note, progressOf, type Scope } from '../scope.ts';
+import { findBackup, note, progressOf, type Scope } from '../scope.ts';
 import { writesSinceBackup } from './change.ts';
 import { findQueryFault } from './verify.ts';
 
@@ -17,21 +17,22 @@ import { findQueryFault } from './verify.ts';
  * where the plan has a backup at it, else back to the origin; and nothing at all where the origin is as it was.
  */
 export async function restore(scope: Scope, operation: Operation): Promise<Operation> {
-  let clean = await dropScratch(scope, operation);
+  await scope.scratch.clear();
   await scope.database.endOperationSessions();
+  let aimed = operation;
 
-  if (clean.restore === null) {
-    const toDesired = desiredBackup(clean);
-    if (toDesired !== null) clean = await aim(scope, clean, toDesired, 'desired');
-    else if (await isAtOrigin(scope, clean)) return untouched(clean);
-    else clean = await aim(scope, clean, originBackup(clean), 'origin');
+  if (aimed.restore === null) {
+    const toDesired = desiredBackup(aimed);
+    if (toDesired !== null) aimed = await aim(scope, aimed, toDesired, 'desired');
+    else if (await isAtOrigin(scope, aimed)) return untouched(aimed);
+    else aimed = await aim(scope, aimed, originBackup(aimed), 'origin');
   }
   try {
-    return await carryOut(scope, clean, intentOf(clean));
+    return await carryOut(scope, aimed, intentOf(aimed));
   } catch (thrown) {
     const failure = asFailure(thrown);
     if (failure.kind === 'retry') throw failure;
-    return afterFailure(scope, clean, intentOf(clean), failure);
+    return afterFailure(scope, aimed, intentOf(aimed), failure);
   }
 }
 

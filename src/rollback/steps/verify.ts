@@ -12,19 +12,18 @@ import {
 import { formatHeads } from '../graph.ts';
 import type { ChangePlan, Operation, OwnDatabase, SchemaFacts } from '../model.ts';
 import { chooseFallback } from '../retention.ts';
-import { dropScratch, findBackup, note, type Scope, withScratch } from '../scope.ts';
+import { findBackup, note, type Scope, withScratch } from '../scope.ts';
 
 /** Reads the database again: version table, schema, the user's queries. Row counts go into the report. */
 export async function verify(scope: Scope, operation: Operation): Promise<Operation> {
   const { plan } = operation;
   if (plan.kind === 'restore' || plan.kind === 'backup') throw new Error(`a ${plan.kind} is verified before its swap`);
-  const clean = await dropScratch(scope, operation);
   const revisionFault = await findRevisionFault(scope, plan);
-  const schema = revisionFault === null ? await checkSchema(scope, clean, plan) : { fault: null, drift: null };
+  const schema = revisionFault === null ? await checkSchema(scope, operation, plan) : { fault: null, drift: null };
   const fault = revisionFault ?? schema.fault ?? (await findQueryFault(scope));
   if (fault !== null) {
     return {
-      ...clean,
+      ...operation,
       step: 'restore',
       failure: {
         reason: 'VerificationFailed',
@@ -34,7 +33,7 @@ export async function verify(scope: Scope, operation: Operation): Promise<Operat
       },
     };
   }
-  const verified = schema.drift === null ? clean : note(scope, clean, schema.drift);
+  const verified = schema.drift === null ? operation : note(scope, operation, schema.drift);
   return { ...(await withRowChanges(scope, verified)), step: 'report' };
 }
 
@@ -56,7 +55,9 @@ async function checkSchema(
   const { store, database } = scope;
   const { identity, server } = operation.origin;
   const expected = await findExpectedSchema(scope, operation, plan.desired);
-  const present = await withScratch(scope, operation, (scratch) => database.canonicalSchema(scratch));
+  const present = await withScratch(scope, operation, ({ database: scratch, created }) =>
+    database.canonicalSchema(scratch, created),
+  );
   if (expected === null) {
     const idle = await idleDowngrades(scope, plan);
     if (idle.length > 0) {

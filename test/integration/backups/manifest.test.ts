@@ -7,7 +7,7 @@ import { runOrThrow } from '../../../scripts/lib/run.ts';
 import { contentChecksum, majors, query } from '../../support/postgres.ts';
 import { restoreByHand } from '../../support/restore-by-hand.ts';
 import { createScene, said, threeSteps, type Scene } from '../../support/scene.ts';
-import { open } from '../postgres/open.ts';
+import { canonicalSchema, open } from '../postgres/open.ts';
 import { takeBackup } from './catalogue.ts';
 
 const furnished = `
@@ -127,7 +127,7 @@ async function filesOf(folder: string) {
 /** As the schema is after one restore. */
 async function schemaDigest({ database }: Scene): Promise<string> {
   await using live = await open(database, { operationId: randomBytes(5).toString('hex') });
-  const { digest } = await live.canonicalSchema(await live.newDatabase('scratch', 'compare'));
+  const { digest } = await canonicalSchema(live);
   return digest;
 }
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 
 import { createDatabase, majors, query } from '../../support/postgres.ts';
-import { identify, open, silent, temporaryFolder, versionTable } from './open.ts';
+import { canonicalSchema, identify, open, silent, temporaryFolder, versionTable } from './open.ts';
 
 /** Dump, restore, compare, swap and drop: every statement and tool that takes the name. */
 describe.each(majors)('PostgreSQL %i: a database', (major) => {
@@ -35,9 +35,7 @@ describe.each(majors)('PostgreSQL %i: a database', (major) => {
     const restored = await live.contents(into);
     expect(restored.rowCounts).toEqual({ 'public.alembic_version': 1, 'public.t': 10 });
     expect(restored.versionTable).toEqual({ kind: 'present', revisions: ['a1'] });
-    expect((await live.canonicalSchema(await live.newDatabase('scratch', 'abc123'))).digest).toBe(
-      restored.schema.digest,
-    );
+    expect((await canonicalSchema(live, 'abc123')).digest).toBe(restored.schema.digest);
 
     await live.swap(before, into, aside);
     expect((await live.read()).identity).toMatchObject({ name, oid: into.oid });

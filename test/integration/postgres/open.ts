@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import { createDatabases } from '../../../src/adapters/postgres/index.ts';
 import { Failure } from '../../../src/rollback/errors.ts';
-import type { OwnDatabase } from '../../../src/rollback/model.ts';
+import type { OwnDatabase, SchemaFacts } from '../../../src/rollback/model.ts';
 import type { DatabaseSettings, LiveDatabase, Progress } from '../../../src/rollback/ports.ts';
 import { query, type TestDatabase } from '../../support/postgres.ts';
 
@@ -61,6 +61,16 @@ export async function restoreCopy(live: LiveDatabase, folder: string, id = 'copy
   await live.createDatabase(into, dump.properties);
   await live.restoreInto(into, { path: join(folder, id), format: 'directory' }, silent);
   return into;
+}
+
+/** The live schema by way of a scratch database, which is gone afterwards. */
+export async function canonicalSchema(live: LiveDatabase, id = 'compare'): Promise<SchemaFacts> {
+  const scratch = await live.newDatabase('scratch', id);
+  try {
+    return await live.canonicalSchema(scratch, live.createDatabase(scratch, 'scratch'));
+  } finally {
+    await live.dropDatabase(scratch);
+  }
 }
 
 export const versionTable = (revision: string): string =>

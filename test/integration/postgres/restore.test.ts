@@ -5,7 +5,7 @@ import { describe, expect, test } from '@jest/globals';
 
 import { run } from '../../../src/adapters/process/run.ts';
 import { createDatabase, databaseUrl, majors, query } from '../../support/postgres.ts';
-import { failureOf, open, restoreCopy, silent, temporaryFolder, versionTable } from './open.ts';
+import { canonicalSchema, failureOf, open, restoreCopy, silent, temporaryFolder, versionTable } from './open.ts';
 
 describe.each(majors)('PostgreSQL %i: a restore', (major) => {
   test('brings back tables, large objects, sequences, owners and rights, and analyzes', async () => {
@@ -113,9 +113,7 @@ describe.each(majors)('PostgreSQL %i: a plain .sql file', (major) => {
     await live.restoreInto(into, { path, format: 'plain' }, silent);
     const contents = await live.contents(into);
     expect(contents.rowCounts).toEqual({ 'public.alembic_version': 1, 'public.t': 3 });
-    expect(contents.schema.lines).toEqual(
-      (await live.canonicalSchema(await live.newDatabase('scratch', 'plain'))).lines,
-    );
+    expect(contents.schema.lines).toEqual((await canonicalSchema(live, 'plain')).lines);
     expect(
       await query(databaseUrl(database.url, { database: into.name }), 'SELECT v FROM t ORDER BY v NULLS LAST LIMIT 1'),
     ).toEqual([{ v: '\\! id\nline' }]);

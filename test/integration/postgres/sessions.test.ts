@@ -15,7 +15,7 @@ import {
   startReplica,
   testServer,
 } from '../../support/postgres.ts';
-import { failureOf, open, silent, temporaryFolder, versionTable } from './open.ts';
+import { canonicalSchema, failureOf, open, silent, temporaryFolder, versionTable } from './open.ts';
 
 const named = async (url: string, applicationName: string): Promise<pg.Client> => {
   const client = new pg.Client({ connectionString: url, application_name: applicationName });
@@ -190,8 +190,7 @@ describe.each(majors)('PostgreSQL %i: the tools', (major) => {
     try {
       await using live = await open(database, { toolDirectories: [join(folder.path, 'bin')] });
       await live.dump(join(folder.path, 'dump'), silent);
-      const scratch = await live.newDatabase('scratch', 'secret');
-      await live.canonicalSchema(scratch);
+      await canonicalSchema(live);
     } finally {
       delete process.env['PGPASSWORD'];
     }

@@ -1,4 +1,5 @@
 """Serves one operation: finds alembic, then answers the controller's requests one after another."""
+import gc
 import os
 import platform
 import sys
@@ -10,12 +11,14 @@ OLDEST_ALEMBIC = (1, 8)
 
 def find_alembic():
     """Imports alembic before the working directory is searched: many projects call their script folder `alembic`."""
+    gc.disable()  # The thousands of objects that are made stay, and looking for garbage among them is a tenth of the time.
     try:
         import alembic
         import sqlalchemy
     except ImportError as error:
         return None, {"reason": "AlembicNotFound", "message": str(error)}
     finally:
+        gc.enable()
         sys.path.append(os.getcwd())
     version = tuple(int(part) for part in alembic.__version__.split(".")[:2])
     if version < OLDEST_ALEMBIC:
