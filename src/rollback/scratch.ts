@@ -14,8 +14,8 @@ export interface Scratch {
 export interface Scratches {
   /** Those that exist or may come to exist: what the journal has to name. */
   readonly names: () => readonly OwnDatabase[];
-  /** Names as many for later, so that the next journal entry has them. */
-  readonly reserve: (wanted: number) => Promise<void>;
+  /** Names as many for later, if there are not yet; true: the journal has to be told. */
+  readonly reserve: (wanted: number) => Promise<boolean>;
   /** Begins to make a reserved one, while the server has little else to do. Only once the journal has it. */
   readonly createAhead: () => void;
   /** Hands out a reserved one, made or not, or a new one that `journal` writes down; afterwards it is dropped in the background. */
@@ -57,7 +57,9 @@ export function createScratches(database: LiveDatabase, operationId: string): Sc
   return {
     names: () => [...names.values()],
     async reserve(wanted) {
+      const isEnough = reserved.length >= wanted;
       while (reserved.length < wanted) reserved.push({ named: await name(), created: null });
+      return !isEnough;
     },
     createAhead() {
       reserved = reserved.map(({ named, created }, index) => ({

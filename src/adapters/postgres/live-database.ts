@@ -25,17 +25,13 @@ export function createLiveDatabase(context: Context): LiveDatabase {
     const session = await context.onLive();
     return session.transaction(snapshotMode, (snapshot) => work(snapshot, session));
   };
+  // Over a connection of its own: it takes a while, and nothing else should have to wait for it.
   const createOwn: LiveDatabase['createDatabase'] = async (database, properties) => {
-    const maintenance = await context.onMaintenance();
+    await using maintenance = await context.connect(settings.maintenanceDatabase);
     const { major } = maintenance.server;
-    if (properties !== 'scratch') return createDatabase(maintenance, database, properties, major);
-    const onLive = await context.onLive();
-    return createDatabase(
-      maintenance,
-      database,
-      scratchProperties(await readProperties(onLive, major), context.worker.user),
-      major,
-    );
+    if (properties !== 'scratch') return await createDatabase(maintenance, database, properties, major);
+    const scratch = scratchProperties(await readProperties(await context.onLive(), major), context.worker.user);
+    return await createDatabase(maintenance, database, scratch, major);
   };
   const dropOwn: LiveDatabase['dropDatabase'] = async (database) => {
     if (database.name === live) throw stalled('InternalError', `"${live}" is the live database, and is never dropped.`);

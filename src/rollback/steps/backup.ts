@@ -38,14 +38,13 @@ async function take(scope: Scope, operation: Operation): Promise<{ manifest: Bac
   const progress = progressOf(scope, operation, 'backup');
   const id = store.newId(startedAt);
   const draft = await store.begin(id, operation.id);
-  // One to try it in, and one for the verification of the change.
-  await scope.scratch.reserve(isChange(operation) ? 2 : 1);
-  await scope.save(operation);
+  if (await scope.scratch.reserve(scratchNeeded(operation.plan))) await scope.save(operation);
   try {
     return await withScratch(scope, operation, async ({ database: scratch, created }) => {
       const dump = await database.dump(draft.dumpDirectory, progress);
       assertUnmoved(operation, dump.revisions);
       await created;
+      scope.scratch.createAhead();
       await database.restoreInto(scratch, { path: draft.dumpDirectory, format: 'directory' }, progress);
       const restored = await database.contents(scratch);
       const facts = { rowCounts: dump.snapshot.rowCounts, revisions: dump.revisions, schema: null };
@@ -115,7 +114,8 @@ function reasonOf({ plan }: Operation): BackupReason {
   }
 }
 
-const isChange = ({ plan }: Operation): boolean => plan.kind !== 'backup' && plan.kind !== 'restore';
+/** Scratch databases for what is planned: one to try the backup in, and one for the verification of a change. */
+export const scratchNeeded = ({ kind }: Operation['plan']): number => (kind === 'backup' || kind === 'restore' ? 1 : 2);
 
 /** A backup at another revision than the one that was planned from is none for that plan. */
 function assertUnmoved({ plan, origin }: Operation, revisions: readonly string[] | null): void {

@@ -1,7 +1,7 @@
 import { formatRevisions, revisionsOf, sameRevisions } from '../compare.ts';
 import { formatHeads } from '../graph.ts';
 import type { ChangePlan, Operation, OperationFailure } from '../model.ts';
-import type { MigrationError } from '../ports.ts';
+import type { MigrationError, MigrationResult } from '../ports.ts';
 import { findBackup, note, type Scope } from '../scope.ts';
 
 /** However often a change was cut off or met a lock, it is started this often at most. */
@@ -13,12 +13,10 @@ export const maxAttempts = 3;
  */
 export async function change(scope: Scope, operation: Operation): Promise<Operation> {
   const plan = changePlan(operation);
-  // A first try looks when alembic is about to begin, so that hardly anything can happen in between.
-  const isFirst = operation.attempts === 0;
-  let hasBegun = false;
   const trying = { ...operation, attempts: operation.attempts + 1 };
-  let place: Place = isFirst ? { kind: 'origin' } : await locate(scope, operation, plan);
-  if (place.kind !== 'origin') return elsewhere(scope, trying, plan, place);
+  // The first try looks only when alembic is about to begin, so that hardly anything can happen in between.
+  const before = operation.attempts === 0 ? null : await locate(scope, operation, plan);
+  if (before !== null && before.kind !== 'origin') return elsewhere(scope, trying, plan, before);
   if (operation.attempts >= maxAttempts) {
     return giveUp(operation, {
       reason: failureReason(plan),
@@ -29,33 +27,44 @@ export async function change(scope: Scope, operation: Operation): Promise<Operat
   }
   await scope.scratch.reserve(1);
   const started = await scope.save(trying);
-  await scope.lock.assertHeld();
-  const session = await scope.alembic();
-  // Verification needs it, and the server is hardly busy now.
-  scope.scratch.createAhead();
-  const result = await session.migrate(
-    {
-      from: started.origin.revisions ?? [],
-      steps: plan.steps,
-      database: started.origin.identity,
-      lock: scope.lock.token,
-    },
-    (event) => scope.ports.observe(scope.key, started.id, { kind: 'migration', event }),
-    async () => {
-      place = await locate(scope, operation, plan);
-      hasBegun = place.kind === 'origin';
-      return hasBegun;
-    },
-  );
-  if (place.kind !== 'origin') return elsewhere(scope, started, plan, place);
+  const { result, found } = await migrate(scope, started, plan, () => locate(scope, operation, plan));
+  if (found !== null && found.kind !== 'origin') return elsewhere(scope, started, plan, found);
   if (result.ok) return { ...started, step: 'verify' };
   // Stopped before its first migration: an interruption, which the next start goes on from.
   if (result.error.kind === 'timedOut') scope.stopIfAsked(started);
   // Whatever of that process still runs must not commit while the database is read.
   await scope.database.endOperationSessions();
-  place = await locate(scope, hasBegun ? started : operation, plan);
+  const hasBegun = found !== null;
+  const place = await locate(scope, hasBegun ? started : operation, plan);
   if (!hasBegun && place.kind === 'written') return elsewhere(scope, started, plan, place);
   return afterFailure(scope, started, plan, result.error, place);
+}
+
+/** `found`: where the database was when alembic was about to begin; null: it never came so far. */
+async function migrate(
+  scope: Scope,
+  operation: Operation,
+  plan: ChangePlan,
+  look: () => Promise<Place>,
+): Promise<{ readonly result: MigrationResult; readonly found: Place | null }> {
+  await scope.lock.assertHeld();
+  const session = await scope.alembic();
+  scope.scratch.createAhead(); // verification needs it
+  let found: Place | null = null;
+  const result = await session.migrate(
+    {
+      from: operation.origin.revisions ?? [],
+      steps: plan.steps,
+      database: operation.origin.identity,
+      lock: scope.lock.token,
+    },
+    (event) => scope.ports.observe(scope.key, operation.id, { kind: 'migration', event }),
+    async () => {
+      found = await look();
+      return found.kind === 'origin';
+    },
+  );
+  return { result, found };
 }
 
 /** No migration is begun where the database is not at the origin, or no longer as the backup has it. */

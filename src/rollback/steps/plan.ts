@@ -6,6 +6,7 @@ import { newOperation } from '../operation.ts';
 import { decide, decideRestore, type RestoreInput } from '../plan.ts';
 import type { LiveDatabase } from '../ports.ts';
 import type { Scope } from '../scope.ts';
+import { scratchNeeded } from './backup.ts';
 import type { Checked } from './check.ts';
 
 export type Planned = Operation | Extract<Checked, { readonly kind: 'settled' }>;
@@ -37,6 +38,7 @@ export async function plan(scope: Scope, checked: Extract<Checked, { readonly ki
     case 'switch':
     case 'restore':
     case 'backup':
+      await scope.scratch.reserve(scratchNeeded(planned));
       return scope.begin(
         newOperation(
           state,
