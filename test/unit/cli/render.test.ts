@@ -105,6 +105,20 @@ test('a target that is being worked on says at what and for how long', () => {
   expect(text).toContain('  next        mt watch unicorn-db\n');
 });
 
+test('what to type next stands there a command a line, whole however narrow the terminal', () => {
+  const status = {
+    observedGeneration: 2,
+    conditions: conditions({ kind: 'stalled', reason: 'UpgradeFailed', message: 'Then: migration-target reconcile u' }),
+  } satisfies Partial<TargetStatus>;
+  const narrow: Screen = { ...screen, isTerminal: true, width: 30 };
+  const typed = (rest: string): string => `migration-target --dir ops ${rest}`;
+  const text = renderStatus({ kind: 'target', target: target(status) }, { screen: narrow, now, say, command: typed });
+  expect(text).toContain('\n  migration-target reconcile u\n');
+  expect(text).toContain(
+    `\n  next        ${typed('doctor unicorn-db')}\n  then        ${typed('reconcile unicorn-db')}\n`,
+  );
+});
+
 test('a declaration that is newer than what is known of it is never shown as ready', () => {
   const status = {
     observedGeneration: 1,
