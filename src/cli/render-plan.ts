@@ -1,6 +1,6 @@
 /** A plan as people read it before they say yes, and as programs do. Pure. */
 import type { Plan, RevisionGraph, Risk, Step } from '../rollback/model.ts';
-import type { Preview } from '../rollback/preview.ts';
+import { changeOf, type Preview } from '../rollback/preview.ts';
 import { formatHeads } from '../rollback/graph.ts';
 import { formatRevisions } from '../rollback/compare.ts';
 import type { Screen } from './output.ts';
@@ -12,6 +12,7 @@ export function planObject(
   { plan, state, backups, sql, unfinished }: Preview,
 ): Readonly<Record<string, unknown>> {
   const reliedOn = reliesOn(plan);
+  const change = changeOf(plan);
   return {
     target: name,
     kind: plan.kind,
@@ -20,8 +21,8 @@ export function planObject(
     server: state.server,
     current: plan.current,
     desired: plan.desired,
-    steps: 'steps' in plan ? plan.steps : [],
-    risks: 'risks' in plan ? plan.risks : [],
+    steps: change?.steps ?? [],
+    risks: change?.risks ?? [],
     fallback: 'fallback' in plan ? plan.fallback : null,
     restores: plan.kind === 'restore' ? plan.backup : null,
     because: plan.kind === 'restore' ? plan.because : null,
@@ -58,6 +59,11 @@ export function renderPlan(
       ),
     );
   }
+  const change = changeOf(plan);
+  if (change !== null) {
+    add(heading(count(change.steps.length, 'migration'), paint), indent(stepTable(change.steps, graph, paint)));
+    add(...lossLines(change.risks, screen));
+  }
   switch (plan.kind) {
     case 'nothing':
     case 'backup':
@@ -87,8 +93,6 @@ export function renderPlan(
     case 'upgrade':
     case 'downgrade':
     case 'switch':
-      add(heading(count(plan.steps.length, 'migration'), paint), indent(stepTable(plan.steps, graph, paint)));
-      add(...lossLines(plan.risks, screen));
       add(...fallbackLines(preview, plan.fallback, now, screen));
   }
   if (sql !== null) {

@@ -251,7 +251,7 @@ describe('what is refused, and how', () => {
     const file = await bench.declaration('a100', { policy: { dataLoss: 'Forbid' } });
     const planned = await bench.run('plan', '-f', file);
     expect(planned).toMatchObject({ code: 4 });
-    expect(planned.stdout).toMatch(/refused .* DataLossForbidden/);
+    expect(planned.stdout).toMatch(/refused .* DataLossForbidden.*↓ down +b200.*spec\.policy\.dataLoss: Allow/s);
     expect(planned.stdout).toMatch(/drop_column\("users", "email"\) \(migrations\/versions\/0002_b200\.py:\d+\)/);
     const applied = await bench.run('apply', '-f', file, '--yes');
     expect(applied).toMatchObject({ code: 4 });

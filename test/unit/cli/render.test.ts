@@ -4,10 +4,10 @@ import { parseTarget, type MigrationTarget, type TargetStatus } from '../../../s
 import { emptyStatus } from '../../../src/api/target.ts';
 import { summarize } from '../../../src/api/conditions.ts';
 import type { Screen } from '../../../src/cli/output.ts';
-import { renderPlan } from '../../../src/cli/render-plan.ts';
+import { planObject, renderPlan } from '../../../src/cli/render-plan.ts';
 import { renderStatus } from '../../../src/cli/render-status.ts';
 import { renderStatuses } from '../../../src/cli/render-statuses.ts';
-import type { BackupManifest, Plan } from '../../../src/rollback/model.ts';
+import type { BackupManifest, ChangePlan, Plan } from '../../../src/rollback/model.ts';
 import type { Preview } from '../../../src/rollback/preview.ts';
 
 const now = new Date('2026-01-02T12:00:00Z');
@@ -199,17 +199,18 @@ const preview = (plan: Plan): Preview => ({
   unfinished: null,
 });
 
+const downgrade: ChangePlan = {
+  kind: 'downgrade',
+  current: ['b200'],
+  desired: ['a100'],
+  steps: [{ direction: 'down', revision: 'b200' }],
+  risks: [{ revision: 'b200', file: 'versions/b200.py', line: 12, what: 'drop_column("users", "email")' }],
+  fallback: { kind: 'restore', backup: backup.id, takenAt: backup.finishedAt },
+  digest: 'abcd',
+};
+
 test('a plan says what runs, what may be lost with file and line, and which backup stands behind it', () => {
-  const plan: Plan = {
-    kind: 'downgrade',
-    current: ['b200'],
-    desired: ['a100'],
-    steps: [{ direction: 'down', revision: 'b200' }],
-    risks: [{ revision: 'b200', file: 'versions/b200.py', line: 12, what: 'drop_column("users", "email")' }],
-    fallback: { kind: 'restore', backup: backup.id, takenAt: backup.finishedAt },
-    digest: 'abcd',
-  };
-  expect(renderPlan('unicorn-db', preview(plan), { screen, now, say })).toBe(`unicorn-db   downgrade   b200 → a100
+  expect(renderPlan('unicorn-db', preview(downgrade), { screen, now, say })).toBe(`unicorn-db   downgrade   b200 → a100
   database unicorn, 45.0 MB, PostgreSQL 16.4
 
   1 migration
@@ -229,6 +230,31 @@ test('a plan says what runs, what may be lost with file and line, and which back
 `);
 });
 
+test('a plan that the policy refuses shows what it would have run, what may be lost, and last what to declare', () => {
+  const refused = preview({
+    kind: 'refuse',
+    current: ['b200'],
+    desired: ['a100'],
+    reason: 'DataLossForbidden',
+    message: 'To permit it: spec.policy.dataLoss: Allow',
+    change: downgrade,
+  });
+  expect(renderPlan('unicorn-db', refused, { screen, now, say }))
+    .toBe(`unicorn-db   refused   b200 → a100   DataLossForbidden
+  database unicorn, 45.0 MB, PostgreSQL 16.4
+
+  1 migration
+    ↓ down   b200
+
+  may lose data: 1 statement that can take it away, or can't be judged
+    drop_column("users", "email")   versions/b200.py:12
+
+  To permit it: spec.policy.dataLoss: Allow
+`);
+  const { steps, risks } = downgrade;
+  expect(planObject('unicorn-db', refused)).toMatchObject({ kind: 'refuse', steps, risks, digest: null });
+});
+
 test('a plan that is refused, and one with nothing to do, say so in their first line', () => {
   const refused = renderPlan(
     'u',
@@ -238,6 +264,7 @@ test('a plan that is refused, and one with nothing to do, say so in their first 
       desired: ['a100'],
       reason: 'DowngradeForbidden',
       message: 'Because.',
+      change: null,
     }),
     { screen, now, say },
   );
