@@ -153,12 +153,15 @@ function nextRows(target: MigrationTarget, status: TargetStatus, { command }: St
   const { name, generation } = target.metadata;
   const is = (type: string): boolean =>
     status.conditions.some((condition) => condition.type === type && condition.status === 'True');
+  const ready = status.conditions.find(({ type }) => type === 'Ready');
   const inTurn = (first: string): readonly Row[] => [
     ['next', command(`${first} ${name}`)],
     ['then', command(`reconcile ${name}`)],
   ];
   if (target.spec.suspend) return [['next', command(`resume ${name}`)]];
   if (status.observedGeneration !== generation) return inTurn('plan');
+  // Which of two ways it goes is for a person to say; its message has both.
+  if (is('Stalled') && ready?.reason === 'ChangedOutside') return [['next', command(`plan ${name}`)]];
   if (is('Stalled')) return inTurn('doctor');
   if (is('Reconciling')) return [['next', command(`watch ${name}`)]];
   return [['next', command(`history ${name}`)]];

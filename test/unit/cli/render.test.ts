@@ -119,6 +119,16 @@ test('what to type next stands there a command a line, whole however narrow the 
   );
 });
 
+test('where somebody moved the database no command to move it back is put into the mouth', () => {
+  const status = {
+    observedGeneration: 2,
+    conditions: conditions({ kind: 'stalled', reason: 'ChangedOutside', message: 'It was moved.' }),
+  } satisfies Partial<TargetStatus>;
+  const text = renderStatus({ kind: 'target', target: target(status) }, { screen, now, say, command });
+  expect(text).toContain('\n  next        mt plan unicorn-db\n');
+  expect(text).not.toContain('reconcile');
+});
+
 test('a declaration that is newer than what is known of it is never shown as ready', () => {
   const status = {
     observedGeneration: 1,
