@@ -38,7 +38,7 @@ const inMessage = new RegExp(`\\bmigration-target (?=(?:${commands})\\b)([^.;,]*
 
 /** Commands to be copied out of a message, each up to the punctuation after it: ours anywhere, others' after a colon. */
 export const commandInText = new RegExp(
-  String.raw`(?:(?:npx |kubectl )?\bmigration-target (?=-|(?:${commands})\b)|(?<=: )(?:kubectl|alembic|ls|rm|mv|chown|export|ALTER|GRANT) )` +
+  String.raw`(?:(?:npx |kubectl )?\bmigration-target (?=-|(?:${commands})\b)|(?<=: )(?:kubectl|alembic|ls|rm|mv|chown|createdb|export|ALTER|GRANT) )` +
     String.raw`\S.*?(?=[.;,)]? \(|[.;,)] |[.;,)]?$)`,
   'g',
 );

@@ -48,9 +48,11 @@ const doing: Readonly<Record<string, string>> = {
   restore: 'restoring a backup into a new database',
   report: 'writing the report',
 };
-/** A backup has two parts, each with a hundred percent of its own. */
-const doingNow = (step: string, counted: string): string =>
-  step === 'backup' && counted === 'tables restored' ? 'trying the dump' : (doing[step] ?? '');
+/** While something is counted; a backup has two parts, each with a hundred percent of its own. */
+function counting(step: string, counted: string): string {
+  if (step === 'restore') return 'restoring';
+  return step === 'backup' && counted === 'tables restored' ? 'trying the dump' : (doing[step] ?? '');
+}
 
 export function showProgress({ screen, now, describe = () => null, verbose = false }: ProgressOptions): Progress {
   const { paint, width } = screen;
@@ -125,7 +127,7 @@ export function showProgress({ screen, now, describe = () => null, verbose = fal
           if (current !== null) {
             if (current.counted?.what !== event.what)
               current.counted = { what: event.what, since: current.counted === null ? current.startedAt : now() };
-            current.detail = `${doingNow(current.step, event.what)}: ${howFar(event, now() - current.counted.since)}`;
+            current.detail = `${counting(current.step, event.what)}: ${howFar(event, now() - current.counted.since)}`;
           }
           return tellPlainly();
         case 'migration':

@@ -74,7 +74,7 @@ export function renderPlan(
     case 'restore':
       add(
         heading('restores', paint),
-        ...backupLines(preview, plan.backup, now),
+        backupLine(preview, plan.backup, now, width),
         wrap(
           `Because ${plan.because}. It goes into a new database, which is verified and then takes the name; the one of now is kept aside.`,
           '    ',
@@ -124,7 +124,7 @@ function headline(plan: Plan, paint: Screen['paint']): string {
 }
 
 const heading = (text: string, paint: Screen['paint']): string => `  ${paint('bold', text)}`;
-const indent = (text: string): string => text.replaceAll(/^/gm, '    ');
+const indent = (text: string): string => text.replaceAll(/^(?=.)/gm, '    ');
 
 function stepTable(steps: readonly Step[], graph: RevisionGraph | null, paint: Screen['paint']): string {
   const byId = new Map(graph?.revisions.map((revision) => [revision.id, revision]));
@@ -155,8 +155,15 @@ function lossLines(risks: readonly Risk[], { paint, width }: Screen): readonly s
     return [heading('loses nothing', paint), '    no statement of these migrations takes data away'];
   return [
     `${heading('may lose data', paint)}: ${count(risks.length, 'statement')} that can take it away, or can't be judged`,
-    ...risks.map(({ file, line, what }) => wrap(`${what}   ${file}:${line}`, '    ', width)),
+    ...risks.map(({ file, line, what }) => withDetail(what, `${file}:${line}`, width)),
   ];
+}
+
+/** Where there is no room for both the detail has a line of its own. */
+function withDetail(what: string, detail: string, width: number | null): string {
+  const together = `    ${printable(what)}   ${printable(detail)}`;
+  if (width === null || together.length <= width) return together;
+  return `${wrap(what, '    ', width)}\n${wrap(detail, '      ', width)}`;
 }
 
 function fallbackLines(
@@ -176,7 +183,7 @@ function fallbackLines(
     ...first,
     failing,
     wrap('this backup is restored, since it is at the desired revision:', '    ', width),
-    ...backupLines(preview, fallback.backup, now),
+    backupLine(preview, fallback.backup, now, width),
     paint(
       'yellow',
       wrap(
@@ -188,13 +195,15 @@ function fallbackLines(
   ];
 }
 
-function backupLines({ backups }: Preview, id: string, now: Date): readonly string[] {
+function backupLine({ backups }: Preview, id: string, now: Date, width: number | null): string {
   const found = backups.find((backup) => backup.id === id);
-  if (found === undefined) return [`    ${id}`];
+  if (found === undefined) return `    ${id}`;
   const verified = found.verifiedAt === null ? 'never verified' : 'verified';
-  return [
-    `    ${id}   at ${formatRevisions(found.revisions)}, ${relativeTime(found.finishedAt, now)}, ${formatBytes(found.sizeBytes)}, ${verified}`,
-  ];
+  return withDetail(
+    id,
+    `at ${formatRevisions(found.revisions)}, ${relativeTime(found.finishedAt, now)}, ${formatBytes(found.sizeBytes)}, ${verified}`,
+    width,
+  );
 }
 
 /** The backup that the plan would restore, by intent or as its fallback. */

@@ -105,7 +105,7 @@ const plain = (cell: Cell | undefined): string =>
 
 /**
  * Words in lines of at most `width` characters, each begun with `indent`. A command is one word, since half of it could
- * not be copied. `width` null: no line is broken, as suits what is searched or parsed.
+ * not be copied, and so is a number with its unit. `width` null: no line is broken, as suits what is searched or parsed.
  */
 export function wrap(text: string, indent: string, width: number | null): string {
   const paragraphs = printable(text).split('\n');
@@ -120,7 +120,7 @@ function wrapLine(text: string, indent: string, width: number): readonly string[
   for (const word of wordsOf(text)) {
     const isFirst = line === indent;
     if (!isFirst && line.length + 1 + word.length > width) {
-      lines.push(line);
+      lines.push(line.trimEnd());
       line = `${indent}${word}`;
     } else {
       line += isFirst ? word : ` ${word}`;
@@ -130,10 +130,15 @@ function wrapLine(text: string, indent: string, width: number): readonly string[
 }
 
 /** No text that is printable holds it. */
-const blankInCommand = '\u0000';
+const heldBlank = '\u0000';
+const held = (text: string): string => text.replaceAll(' ', heldBlank);
+
+/** e.g. `3.0 s`, `34 min ago`, `in 24 h`, `12 MB`. */
+const measure = /(?<=^|[\s(])(?:in )?[\d.,]+ (?:ms|s|min|h|d|B|[kMGTP]B|%)(?: ago)?(?![\w/])/g;
 
 const wordsOf = (text: string): readonly string[] =>
   text
-    .replaceAll(commandInText, (command) => command.replaceAll(' ', blankInCommand))
+    .replaceAll(commandInText, held)
+    .replaceAll(measure, held)
     .split(' ')
-    .map((word) => word.replaceAll(blankInCommand, ' '));
+    .map((word) => word.replaceAll(heldBlank, ' '));

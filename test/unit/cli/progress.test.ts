@@ -56,9 +56,7 @@ test('long work says now and then how far it is where lines can not be written o
   expect(text()).toBe('');
   wait(2_000);
   progress.observe({ kind: 'progress', step: 'restore', done: 2e6, total: 4e6, what: 'bytes' });
-  expect(text()).toBe(
-    '  … restore      11 s   restoring a backup into a new database: 50 %, about 11 s left, 2.0 MB of 4.0 MB\n',
-  );
+  expect(text()).toBe('  … restore      11 s   restoring: 50 %, about 11 s left, 2.0 MB of 4.0 MB\n');
 });
 
 test('a backup tells its dump from the restore that tries it: two percentages, and a pace for each', () => {

@@ -240,6 +240,16 @@ test('a plan says what runs, what may be lost with file and line, and which back
 `);
 });
 
+test('on a narrow terminal the place of what may be lost, and what a backup is, have lines of their own, and no blank stands at the end of one', () => {
+  const sql = { kind: 'sql', sql: 'BEGIN;\n\nCOMMIT;' } as const;
+  const narrow: Screen = { ...screen, isTerminal: true, width: 40 };
+  const text = renderPlan('unicorn-db', { ...preview(downgrade), sql }, { screen: narrow, now, say });
+  expect(text).toContain('\n    drop_column("users", "email")\n      versions/b200.py:12\n');
+  expect(text).toContain(`\n    ${backup.id}\n      at a100, 24 h ago, 1.0 kB,\n      verified\n`);
+  expect(text).toContain('\n    BEGIN;\n\n    COMMIT;\n');
+  expect(text).not.toMatch(/ $/m);
+});
+
 test('a plan that the policy refuses shows what it would have run, what may be lost, and last what to declare', () => {
   const refused = preview({
     kind: 'refuse',

@@ -93,6 +93,15 @@ test.each([
   expect(wrap(message, '', 44).split('\n')).toContain(line);
 });
 
+test.each([
+  ['it took 3.0 s', 'it took\n3.0 s'],
+  ['taken 34 min ago', 'taken\n34 min ago'],
+  ['gone (in 24 h)', 'gone\n(in 24 h)'],
+  ['it has 12 MB/s', 'it has 12\nMB/s'],
+])('a number stays with its unit in "%s"', (message, wrapped) => {
+  expect(wrap(message, '', 11)).toBe(wrapped);
+});
+
 test('a program that is only spoken of is wrapped as any word', () => {
   expect(wrap('this migration-target is a program', '', 20)).toBe('this\nmigration-target is\na program');
 });
