@@ -22,8 +22,8 @@ export interface Stage {
   readonly targetFile: string;
   /** A command of this project, with `--dir`. */
   migrationTarget(...args: readonly string[]): Command;
-  /** The same, typed in a shell that does not know where the server's pg_dump is. */
-  withTools(command: Command): Command;
+  /** What a shell is told first, so that the commands find the server's pg_dump. */
+  readonly exportTools: string;
   /** A path as it is typed at the top of the clone. */
   asTyped(path: string): string;
   /** Alembic itself, in the application's folder. */
@@ -81,7 +81,7 @@ export async function setStage(options: {
       cwd: ROOT,
       env,
     }),
-    withTools: (command) => ({ ...command, typed: `MIGRATION_TARGET_PG_BIN=${join(dir, 'pg-bin')} ${command.typed}` }),
+    exportTools: `export MIGRATION_TARGET_PG_BIN=${join(dir, 'pg-bin')}`,
     asTyped: (path) => relative(ROOT, path),
     alembic: (...args) => ({
       typed: ['alembic', ...args].join(' '),

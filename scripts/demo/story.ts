@@ -154,14 +154,15 @@ export function finish(
     `The report of the last operation   ${stage.asTyped(ending.report)}`,
     `The backups, with their manifests  ${join(stage.dir, 'backups')}`,
     '',
-    `That was the demo, in ${seconds} s. ${stopCommand === null ? 'Its server is stopped now; to look around in it:' : 'Its server is still running. Three commands to try next:'}`,
+    `That was the demo, in ${seconds} s. ${stopCommand === null ? 'Its server is stopped now; to look around in it:' : 'Its server is still running. To try next, in this folder:'}`,
   );
-  if (stopCommand === null) screen.say('  npm run demo -- --keep', 'Three commands to try then:');
+  if (stopCommand === null) screen.say('  npm run demo -- --keep', 'To try then, in this folder:');
   screen.say(
+    `  ${stage.exportTools}`,
     ...[
       stage.migrationTarget('history', TARGET),
       stage.migrationTarget('plan', TARGET, '--revision', '+1', '--sql'),
-      stage.withTools(stage.migrationTarget('doctor', TARGET)),
+      stage.migrationTarget('doctor', TARGET),
     ].map(({ typed }) => `  ${typed}`),
   );
   if (stopCommand !== null)

@@ -36,6 +36,13 @@ export function invocationOf(
 const commands = 'plan|apply|run|status|history|watch|wait|backup|backups|restore|suspend|resume|reconcile|doctor';
 const inMessage = new RegExp(`\\bmigration-target (?=(?:${commands})\\b)([^.;,]*)`, 'g');
 
+/** Commands to be copied out of a message, each up to the punctuation after it: ours anywhere, others' after a colon. */
+export const commandInText = new RegExp(
+  String.raw`(?:(?:npx |kubectl )?\bmigration-target (?=-|(?:${commands})\b)|(?<=: )(?:kubectl|alembic|ls|rm|mv|chown|createdb|export|ALTER|GRANT) )` +
+    String.raw`\S.*?(?=[.;,)]? \(|[.;,)] |[.;,)]?$)`,
+  'g',
+);
+
 /** A message in which `migration-target status NAME` says what has to be typed here. */
 export function nameCommands(message: string, invocation: string, name: string | undefined): string {
   return message.replaceAll(inMessage, (_, rest: string) => {

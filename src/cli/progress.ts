@@ -42,17 +42,28 @@ const what: Readonly<Record<string, string>> = {
 const doing: Readonly<Record<string, string>> = {
   check: 'reading the database',
   plan: 'planning',
-  backup: 'taking a backup',
+  backup: 'dumping',
   change: 'migrating',
   verify: 'reading the database again',
   restore: 'restoring a backup into a new database',
   report: 'writing the report',
 };
+/** While something is counted; a backup has two parts, each with a hundred percent of its own. */
+function counting(step: string, counted: string): string {
+  if (step === 'restore') return 'restoring';
+  return step === 'backup' && counted === 'tables restored' ? 'trying the dump' : (doing[step] ?? '');
+}
 
 export function showProgress({ screen, now, describe = () => null, verbose = false }: ProgressOptions): Progress {
   const { paint, width } = screen;
-  let current: { readonly step: string; readonly startedAt: number; detail: string; failed: string | null } | null =
-    null;
+  let current: {
+    readonly step: string;
+    readonly startedAt: number;
+    detail: string;
+    failed: string | null;
+    /** What is being counted, and since when: the pace of a dump says nothing of a restore. */
+    counted: { readonly what: string; readonly since: number } | null;
+  } | null = null;
   let toldAt = now();
   let frame = 0;
   let timer: NodeJS.Timeout | null = null;
@@ -74,7 +85,7 @@ export function showProgress({ screen, now, describe = () => null, verbose = fal
     shown = true;
   };
   const begin = (step: string): void => {
-    current = { step, startedAt: now(), detail: doing[step] ?? '', failed: null };
+    current = { step, startedAt: now(), detail: doing[step] ?? '', failed: null, counted: null };
     toldAt = now();
     if (screen.isTerminal) timer ??= setInterval(draw, frameMs).unref();
     draw();
@@ -113,8 +124,11 @@ export function showProgress({ screen, now, describe = () => null, verbose = fal
           else if (event.state === 'failed') fail(event.step, event.message ?? 'failed');
           return;
         case 'progress':
-          if (current !== null)
-            current.detail = `${doing[current.step] ?? ''}: ${howFar(event.done, event.total, event.what)}${timeLeft(event.done, event.total, now() - current.startedAt)}`;
+          if (current !== null) {
+            if (current.counted?.what !== event.what)
+              current.counted = { what: event.what, since: current.counted === null ? current.startedAt : now() };
+            current.detail = `${counting(current.step, event.what)}: ${howFar(event, now() - current.counted.since)}`;
+          }
           return tellPlainly();
         case 'migration':
           if (event.event.kind === 'output') {
@@ -147,17 +161,18 @@ export function showProgress({ screen, now, describe = () => null, verbose = fal
   };
 }
 
-/** e.g. `42 %, 12.3 MB of 29 MB` or `3 of 7 tables`; without the whole: `3 tables`. */
-function howFar(done: number, total: number | null, unit: string): string {
+/** e.g. `42 %, about 3 s left, 12.3 MB of 29 MB`; without the whole: `3 tables dumped`. What may be cut off comes last. */
+function howFar({ done, total, what: unit }: Extract<OperationEvent, { kind: 'progress' }>, elapsedMs: number): string {
   const amount = (value: number): string => (unit === 'bytes' ? formatBytes(value) : value.toLocaleString('en-US'));
   const suffix = unit === 'bytes' ? '' : ` ${printable(unit)}`;
   if (total === null || total === 0) return `${amount(done)}${suffix}`;
-  return `${Math.min(100, Math.floor((done / total) * 100))} %, ${amount(done)} of ${amount(total)}${suffix}`;
+  const percent = Math.min(100, Math.floor((done / total) * 100));
+  return `${percent} %${timeLeft(done, total, elapsedMs)}, ${amount(done)} of ${amount(total)}${suffix}`;
 }
 
 /** From the pace so far; nothing is said before there is one. */
-function timeLeft(done: number, total: number | null, elapsedMs: number): string {
-  if (total === null || done <= 0 || done >= total || elapsedMs < 2_000) return '';
+function timeLeft(done: number, total: number, elapsedMs: number): string {
+  if (done <= 0 || done >= total || elapsedMs < 2_000) return '';
   return `, about ${formatDuration((elapsedMs * (total - done)) / done)} left`;
 }
 

@@ -1,6 +1,6 @@
 /** A plan as people read it before they say yes, and as programs do. Pure. */
 import type { Plan, RevisionGraph, Risk, Step } from '../rollback/model.ts';
-import type { Preview } from '../rollback/preview.ts';
+import { changeOf, type Preview } from '../rollback/preview.ts';
 import { formatHeads } from '../rollback/graph.ts';
 import { formatRevisions } from '../rollback/compare.ts';
 import type { Screen } from './output.ts';
@@ -12,6 +12,7 @@ export function planObject(
   { plan, state, backups, sql, unfinished }: Preview,
 ): Readonly<Record<string, unknown>> {
   const reliedOn = reliesOn(plan);
+  const change = changeOf(plan);
   return {
     target: name,
     kind: plan.kind,
@@ -20,8 +21,8 @@ export function planObject(
     server: state.server,
     current: plan.current,
     desired: plan.desired,
-    steps: 'steps' in plan ? plan.steps : [],
-    risks: 'risks' in plan ? plan.risks : [],
+    steps: change?.steps ?? [],
+    risks: change?.risks ?? [],
     fallback: 'fallback' in plan ? plan.fallback : null,
     restores: plan.kind === 'restore' ? plan.backup : null,
     because: plan.kind === 'restore' ? plan.because : null,
@@ -58,6 +59,11 @@ export function renderPlan(
       ),
     );
   }
+  const change = changeOf(plan);
+  if (change !== null) {
+    add(heading(count(change.steps.length, 'migration'), paint), indent(stepTable(change.steps, graph, paint)));
+    add(...lossLines(change.risks, screen));
+  }
   switch (plan.kind) {
     case 'nothing':
     case 'backup':
@@ -68,7 +74,7 @@ export function renderPlan(
     case 'restore':
       add(
         heading('restores', paint),
-        ...backupLines(preview, plan.backup, now),
+        backupLine(preview, plan.backup, now, width),
         wrap(
           `Because ${plan.because}. It goes into a new database, which is verified and then takes the name; the one of now is kept aside.`,
           '    ',
@@ -87,8 +93,6 @@ export function renderPlan(
     case 'upgrade':
     case 'downgrade':
     case 'switch':
-      add(heading(count(plan.steps.length, 'migration'), paint), indent(stepTable(plan.steps, graph, paint)));
-      add(...lossLines(plan.risks, screen));
       add(...fallbackLines(preview, plan.fallback, now, screen));
   }
   if (sql !== null) {
@@ -120,7 +124,7 @@ function headline(plan: Plan, paint: Screen['paint']): string {
 }
 
 const heading = (text: string, paint: Screen['paint']): string => `  ${paint('bold', text)}`;
-const indent = (text: string): string => text.replaceAll(/^/gm, '    ');
+const indent = (text: string): string => text.replaceAll(/^(?=.)/gm, '    ');
 
 function stepTable(steps: readonly Step[], graph: RevisionGraph | null, paint: Screen['paint']): string {
   const byId = new Map(graph?.revisions.map((revision) => [revision.id, revision]));
@@ -151,8 +155,15 @@ function lossLines(risks: readonly Risk[], { paint, width }: Screen): readonly s
     return [heading('loses nothing', paint), '    no statement of these migrations takes data away'];
   return [
     `${heading('may lose data', paint)}: ${count(risks.length, 'statement')} that can take it away, or can't be judged`,
-    ...risks.map(({ file, line, what }) => wrap(`${what}   ${file}:${line}`, '    ', width)),
+    ...risks.map(({ file, line, what }) => withDetail(what, `${file}:${line}`, width)),
   ];
+}
+
+/** Where there is no room for both the detail has a line of its own. */
+function withDetail(what: string, detail: string, width: number | null): string {
+  const together = `    ${printable(what)}   ${printable(detail)}`;
+  if (width === null || together.length <= width) return together;
+  return `${wrap(what, '    ', width)}\n${wrap(detail, '      ', width)}`;
 }
 
 function fallbackLines(
@@ -172,7 +183,7 @@ function fallbackLines(
     ...first,
     failing,
     wrap('this backup is restored, since it is at the desired revision:', '    ', width),
-    ...backupLines(preview, fallback.backup, now),
+    backupLine(preview, fallback.backup, now, width),
     paint(
       'yellow',
       wrap(
@@ -184,13 +195,15 @@ function fallbackLines(
   ];
 }
 
-function backupLines({ backups }: Preview, id: string, now: Date): readonly string[] {
+function backupLine({ backups }: Preview, id: string, now: Date, width: number | null): string {
   const found = backups.find((backup) => backup.id === id);
-  if (found === undefined) return [`    ${id}`];
+  if (found === undefined) return `    ${id}`;
   const verified = found.verifiedAt === null ? 'never verified' : 'verified';
-  return [
-    `    ${id}   at ${formatRevisions(found.revisions)}, ${relativeTime(found.finishedAt, now)}, ${formatBytes(found.sizeBytes)}, ${verified}`,
-  ];
+  return withDetail(
+    id,
+    `at ${formatRevisions(found.revisions)}, ${relativeTime(found.finishedAt, now)}, ${formatBytes(found.sizeBytes)}, ${verified}`,
+    width,
+  );
 }
 
 /** The backup that the plan would restore, by intent or as its fallback. */

@@ -37,7 +37,7 @@ export function renderStatus(declaration: Declaration, options: StatusOptions): 
     ...conditionRows(status, options),
     ...keptRows(status, options.now),
     ...historyRows(status, options),
-    nextRow(target, status, options),
+    ...nextRows(target, status, options),
   ];
   return [
     title(target, status, ready, paint),
@@ -148,14 +148,21 @@ export function describeEntry(
   );
 }
 
-function nextRow(target: MigrationTarget, status: TargetStatus, { command }: StatusOptions): Row {
+/** A line for each command. */
+function nextRows(target: MigrationTarget, status: TargetStatus, { command }: StatusOptions): readonly Row[] {
   const { name, generation } = target.metadata;
   const is = (type: string): boolean =>
     status.conditions.some((condition) => condition.type === type && condition.status === 'True');
-  if (target.spec.suspend) return ['next', command(`resume ${name}`)];
-  if (status.observedGeneration !== generation)
-    return ['next', `${command(`plan ${name}`)}, then ${command(`reconcile ${name}`)}`];
-  if (is('Stalled')) return ['next', `${command(`doctor ${name}`)}, then ${command(`reconcile ${name}`)}`];
-  if (is('Reconciling')) return ['next', command(`watch ${name}`)];
-  return ['next', command(`history ${name}`)];
+  const ready = status.conditions.find(({ type }) => type === 'Ready');
+  const inTurn = (first: string): readonly Row[] => [
+    ['next', command(`${first} ${name}`)],
+    ['then', command(`reconcile ${name}`)],
+  ];
+  if (target.spec.suspend) return [['next', command(`resume ${name}`)]];
+  if (status.observedGeneration !== generation) return inTurn('plan');
+  // Which of two ways it goes is for a person to say; its message has both.
+  if (is('Stalled') && ready?.reason === 'ChangedOutside') return [['next', command(`plan ${name}`)]];
+  if (is('Stalled')) return inTurn('doctor');
+  if (is('Reconciling')) return [['next', command(`watch ${name}`)]];
+  return [['next', command(`history ${name}`)]];
 }

@@ -1,4 +1,5 @@
 /** Numbers, times and tables as people read them. Pure. */
+import { commandInText } from './invocation.ts';
 
 /** How a piece of text looks on a terminal. */
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
@@ -103,8 +104,8 @@ const plain = (cell: Cell | undefined): string =>
   printable(cell === undefined ? '' : typeof cell === 'string' ? cell : cell.text).replaceAll('\n', ' ');
 
 /**
- * Words in lines of at most `width` characters, each begun with `indent`. `width` null: no line is broken, as suits
- * what is searched or parsed.
+ * Words in lines of at most `width` characters, each begun with `indent`. A command is one word, since half of it could
+ * not be copied, and so is a number with its unit. `width` null: no line is broken, as suits what is searched or parsed.
  */
 export function wrap(text: string, indent: string, width: number | null): string {
   const paragraphs = printable(text).split('\n');
@@ -116,10 +117,10 @@ export function wrap(text: string, indent: string, width: number | null): string
 function wrapLine(text: string, indent: string, width: number): readonly string[] {
   const lines: string[] = [];
   let line = indent;
-  for (const word of text.split(' ')) {
+  for (const word of wordsOf(text)) {
     const isFirst = line === indent;
     if (!isFirst && line.length + 1 + word.length > width) {
-      lines.push(line);
+      lines.push(line.trimEnd());
       line = `${indent}${word}`;
     } else {
       line += isFirst ? word : ` ${word}`;
@@ -127,3 +128,17 @@ function wrapLine(text: string, indent: string, width: number): readonly string[
   }
   return [...lines, line];
 }
+
+/** No text that is printable holds it. */
+const heldBlank = '\u0000';
+const held = (text: string): string => text.replaceAll(' ', heldBlank);
+
+/** e.g. `3.0 s`, `34 min ago`, `in 24 h`, `12 MB`. */
+const measure = /(?<=^|[\s(])(?:in )?[\d.,]+ (?:ms|s|min|h|d|B|[kMGTP]B|%)(?: ago)?(?![\w/])/g;
+
+const wordsOf = (text: string): readonly string[] =>
+  text
+    .replaceAll(commandInText, held)
+    .replaceAll(measure, held)
+    .split(' ')
+    .map((word) => word.replaceAll(heldBlank, ' '));

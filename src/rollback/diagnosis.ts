@@ -70,17 +70,32 @@ export const hasFault = (findings: readonly Finding[]): boolean => findings.some
 const ok = (check: string, message: string): Finding => ({ check, level: 'ok', message });
 const warning = (check: string, message: string): Finding => ({ check, level: 'warning', message });
 const fault = (check: string, message: string): Finding => ({ check, level: 'fault', message });
-const skipped = (check: string): Finding => ({
+const skipped = (check: string, because: string): Finding => ({
   check,
   level: 'skipped',
-  message: 'not looked at, since something before it is at fault',
+  message: `not looked at: ${because}`,
 });
 
-/** The line of a look that came to nothing, or that of its value. */
-function lineOf<T>(check: string, looked: Looked<T>, judge: (value: T) => Finding): Finding {
-  if (looked === null) return skipped(check);
+/** The line of a look that was not possible, that came to nothing, or that of its value. */
+function lineOf<T>(check: string, looked: Looked<T>, obstacle: string, judge: (value: T) => Finding): Finding {
+  if (looked === null) return skipped(check, obstacle);
   return looked.ok ? judge(looked.value) : fault(check, looked.failure.message);
 }
+
+/** What is in the way of looks that need more than the declaration; what is wrong with it is told once, in its own line. */
+function obstacleOf({ secrets: read, state, lock: taken, tools: found, unfinished }: DoctorFacts): string {
+  if (read?.ok !== true) return "a value that is declared elsewhere can't be read";
+  if (state?.ok !== true)
+    return state?.failure.reason === 'DatabaseUnreachable'
+      ? "the server can't be reached"
+      : "the database can't be looked into";
+  if (taken?.ok !== true) return "the lock can't be taken";
+  if (taken.value === 'held') return 'another operation holds the database';
+  if (found?.ok !== true) return "PostgreSQL's tools can't be run";
+  return unfinished === null ? 'something before it is at fault' : 'an operation was begun and not ended';
+}
+
+const noStorage = "the backup folder can't be used";
 
 function declaration({ target }: DoctorFacts): Finding {
   const fields = unsupportedFields(target.spec);
@@ -115,16 +130,17 @@ function operation({ unfinished, target }: DoctorFacts): Finding {
 }
 
 const secrets = ({ secrets: looked }: DoctorFacts): Finding =>
-  lineOf('secrets', looked, () => ok('secrets', 'every value that is declared elsewhere is there'));
+  lineOf('secrets', looked, '', () => ok('secrets', 'every value that is declared elsewhere is there'));
 
-function connection({ state }: DoctorFacts): readonly Finding[] {
+function connection(facts: DoctorFacts): readonly Finding[] {
+  const { state } = facts;
   if (state !== null && !state.ok) {
     const isPooler = state.failure.reason === 'PoolerRefused';
     const isServer = state.failure.reason === 'ServerNotSupported';
     const check = isPooler ? 'pooler' : isServer ? 'server' : 'connection';
     return [fault(check, state.failure.message)];
   }
-  if (state === null) return [skipped('connection')];
+  if (state === null) return [skipped('connection', obstacleOf(facts))];
   const { identity, server, role, sizeBytes } = state.value;
   return [
     ok('connection', `database ${identity.name} as role ${role.name}, ${megabytes(sizeBytes)}`),
@@ -133,11 +149,12 @@ function connection({ state }: DoctorFacts): readonly Finding[] {
   ];
 }
 
-function rights({ state, unendable }: DoctorFacts): readonly Finding[] {
-  if (state === null || !state.ok) return [skipped('rights')];
+function rights(facts: DoctorFacts): readonly Finding[] {
+  const { state, unendable } = facts;
+  if (state === null || !state.ok) return [skipped('rights', obstacleOf(facts))];
   const { blockers, role } = state.value;
   const found = blockers.map(({ reason, message }) => fault(reason === 'SwapBlocked' ? 'swap' : 'rights', message));
-  const sessions = lineOf('sessions', unendable, (roles) =>
+  const sessions = lineOf('sessions', unendable, obstacleOf(facts), (roles) =>
     roles === null || roles === ''
       ? ok('sessions', 'those that are open could be ended for a swap')
       : fault(
@@ -153,50 +170,55 @@ function rights({ state, unendable }: DoctorFacts): readonly Finding[] {
   ];
 }
 
-function versionTable({ state, target }: DoctorFacts): Finding {
-  return lineOf('version table', state, ({ versionTable: table, empty, versionTables }) => {
-    const { versionTableSchema, versionTable: name } = target.spec.database;
-    if (table.kind === 'present')
-      return ok('version table', `${versionTableSchema}.${name} says ${formatRevisions(table.revisions)}`);
-    if (empty) return ok('version table', 'none yet: the database is empty');
-    const others =
-      versionTables.length === 0
-        ? ''
-        : ` There is ${versionTables.join(', ')}: correct spec.database.versionTable and versionTableSchema.`;
-    return fault(
-      'version table',
-      `There is no ${versionTableSchema}.${name}, yet there are tables, so the revision is unknown.${others} If you know it: alembic stamp REVISION`,
-    );
-  });
+function versionTable(facts: DoctorFacts): Finding {
+  const { state, target } = facts;
+  if (state?.ok !== true) return skipped('version table', obstacleOf(facts));
+  const { versionTable: table, empty, versionTables } = state.value;
+  const { versionTableSchema, versionTable: name } = target.spec.database;
+  if (table.kind === 'present')
+    return ok('version table', `${versionTableSchema}.${name} says ${formatRevisions(table.revisions)}`);
+  if (empty) return ok('version table', 'none yet: the database is empty');
+  const others =
+    versionTables.length === 0
+      ? ''
+      : ` There is ${versionTables.join(', ')}: correct spec.database.versionTable and versionTableSchema.`;
+  return fault(
+    'version table',
+    `There is no ${versionTableSchema}.${name}, yet there are tables, so the revision is unknown.${others} If you know it: alembic stamp REVISION`,
+  );
 }
 
-const tools = ({ tools: looked }: DoctorFacts): Finding =>
-  lineOf('tools', looked, (version) =>
+const tools = (facts: DoctorFacts): Finding =>
+  lineOf('tools', facts.tools, obstacleOf(facts), (version) =>
     ok('tools', `${version.replace(/^\S+ /, 'pg_dump, pg_restore and psql ')}, as the server`),
   );
 
-function lock({ lock: looked }: DoctorFacts): Finding {
-  return lineOf('lock', looked, (state) =>
+function lock(facts: DoctorFacts): Finding {
+  return lineOf('lock', facts.lock, obstacleOf(facts), (state) =>
     state === 'free'
       ? ok('lock', 'free')
       : warning('lock', 'Another operation holds the database now; it would be waited for.'),
   );
 }
 
-function alembic({ graph, environment, state, target }: DoctorFacts): readonly Finding[] {
-  if (graph === null || !graph.ok) return [lineOf('alembic', graph, () => ok('alembic', '')), skipped('env.py')];
+function alembic(facts: DoctorFacts): readonly Finding[] {
+  const { graph, environment, state, target } = facts;
+  const obstacle = obstacleOf(facts);
+  if (graph === null) return [skipped('alembic', obstacle), skipped('env.py', obstacle)];
+  if (!graph.ok) return [fault('alembic', graph.failure.message), skipped('env.py', "the migrations can't be read")];
   const { revisions, tools: versions } = graph.value;
   const python = ok(
     'alembic',
     `Python ${versions.python}, alembic ${versions.alembic}, SQLAlchemy ${versions.sqlalchemy}; ${revisions.length} revisions`,
   );
-  const current =
-    state?.ok === true && state.value.versionTable.kind === 'present' ? state.value.versionTable.revisions : [];
+  const reached = lineOf('env.py', environment, obstacle, (result) =>
+    result.ok ? ok('env.py', 'reaches this database, and this version table') : environmentFault(result.error),
+  );
+  if (state?.ok !== true) return [python, reached, skipped('revisions', obstacle), skipped('downgrades', obstacle)];
+  const current = state.value.versionTable.kind === 'present' ? state.value.versionTable.revisions : [];
   return [
     python,
-    lineOf('env.py', environment, (result) =>
-      result.ok ? ok('env.py', 'reaches this database, and this version table') : environmentFault(result.error),
-    ),
+    reached,
     revisionsLine(graph.value, current, target),
     ...waysBack(graph.value, current, declaredRevisions(target.spec)),
   ];
@@ -252,28 +274,32 @@ function describeBody({ id, file, downgrade }: Revision): string {
 }
 
 function storage({ catalogue, writable, state }: DoctorFacts): readonly Finding[] {
-  const size = state?.ok === true ? state.value.sizeBytes : null;
   return [
-    lineOf('backup folder', writable, () => ok('backup folder', 'is there, and can be written to')),
-    lineOf('free space', catalogue, ({ freeBytes }) => {
-      if (freeBytes === null)
-        return warning('free space', 'The free space of the backup folder can not be known. See for yourself: df -h');
-      if (size !== null && freeBytes < size) {
-        return fault(
-          'free space',
-          `The backup folder's disk has ${megabytes(freeBytes)} free, and the database is ${megabytes(size)}. Make room, or declare another folder: spec.backup.storage.directory.path`,
-        );
-      }
-      return ok(
-        'free space',
-        `${megabytes(freeBytes)} for backups${size === null ? '' : `, and the database is ${megabytes(size)}`}; that of the server's own disk can't be read by SQL`,
-      );
-    }),
+    lineOf('backup folder', writable, noStorage, () => ok('backup folder', 'is there, and can be written to')),
+    catalogue?.ok === true
+      ? freeSpace(catalogue.value, state?.ok === true ? state.value.sizeBytes : null)
+      : skipped('free space', noStorage),
   ];
 }
 
-function backups({ catalogue, trial, target }: DoctorFacts): readonly Finding[] {
-  if (catalogue === null || !catalogue.ok) return [skipped('backups')];
+function freeSpace({ freeBytes }: Catalogue, size: number | null): Finding {
+  if (freeBytes === null)
+    return warning('free space', 'The free space of the backup folder can not be known. See for yourself: df -h');
+  if (size !== null && freeBytes < size) {
+    return fault(
+      'free space',
+      `The backup folder's disk has ${megabytes(freeBytes)} free, and the database is ${megabytes(size)}. Make room, or declare another folder: spec.backup.storage.directory.path`,
+    );
+  }
+  return ok(
+    'free space',
+    `${megabytes(freeBytes)} for backups${size === null ? '' : `, and the database is ${megabytes(size)}`}; that of the server's own disk can't be read by SQL`,
+  );
+}
+
+function backups(facts: DoctorFacts): readonly Finding[] {
+  const { catalogue, trial, target } = facts;
+  if (catalogue === null || !catalogue.ok) return [skipped('backups', noStorage)];
   const { backups: all, broken } = catalogue.value;
   const { name } = target.metadata;
   const [newest] = all;
@@ -293,7 +319,7 @@ function backups({ catalogue, trial, target }: DoctorFacts): readonly Finding[] 
           `${newest.id}, at ${formatRevisions(newest.revisions)}, was never restored. To try it: migration-target backups verify ${newest.id}`,
         )
       : ok('backups', `${all.length}, the newest ${newest.id} at ${formatRevisions(newest.revisions)}, verified`);
-  const tried = lineOf('restorable', trial, (manifest) =>
+  const tried = lineOf('restorable', trial, obstacleOf(facts), (manifest) =>
     ok(
       'restorable',
       manifest === null

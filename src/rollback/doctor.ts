@@ -18,18 +18,19 @@ export async function examine(target: MigrationTarget, ports: Ports, signal: Abo
   const id = newOperationId();
   const secrets = await look(() => resolveAll(target, ports));
   const store = await look(() => ports.backups.open(target.spec.backup.storage, key));
-  const catalogue = await following(store, readCatalogue);
-  const writable = await following(store, (opened) => tryWriting(opened, ports, id));
+  const catalogue = await within(store, readCatalogue);
+  const writable =
+    catalogue?.ok === false ? catalogue : await following(store, (opened) => tryWriting(opened, ports, id));
 
   const starting = secrets?.ok === true ? startAlembic({ key, target, ports, signal }, id) : null;
   starting?.catch(() => {}); // looked at below
   const opened = secrets?.ok === true ? await look(() => openDatabase({ key, target, ports }, id)) : null;
   try {
-    const state = await following(opened, (database) => database.read());
+    const state = await within(opened, (database) => database.read());
     const tools = await following(opened, async (database) => (await database.tools()).version);
     const unendable = await following(opened, (database) => findUnendable(database, target, state));
     const session = starting === null ? null : await look(() => starting);
-    const graph = await following(session, (alembic) => alembic.graph());
+    const graph = await within(session, (alembic) => alembic.graph());
     const { lock, environment } = await tryEnvironment(opened, state, graph?.ok === true ? session : null);
     const trial = await tryRestore(target, ports, signal, {
       catalogue,
@@ -65,13 +66,13 @@ async function look<T>(work: () => Promise<T>): Promise<Looked<T>> {
   }
 }
 
-/** Looks only where the look before came to something. */
+/** Looks only where the look before came to something; what went wrong there is told of that look. */
 const following = async <A, T>(before: Looked<A>, work: (value: A) => Promise<T>): Promise<Looked<T>> =>
-  before?.ok === true
-    ? look(() => work(before.value))
-    : before === null
-      ? null
-      : { ok: false, failure: before.failure };
+  before?.ok === true ? look(() => work(before.value)) : null;
+
+/** The same, where the look before has no line of its own: what went wrong there is told of this one. */
+const within = async <A, T>(before: Looked<A>, work: (value: A) => Promise<T>): Promise<Looked<T>> =>
+  before?.ok === false ? before : following(before, work);
 
 async function resolveAll({ spec, metadata }: MigrationTarget, { home }: Ports): Promise<null> {
   const sources = [
@@ -117,7 +118,7 @@ async function tryEnvironment(
   session: Looked<AlembicSession>,
 ): Promise<{ readonly lock: Looked<'free' | 'held'>; readonly environment: Looked<MigrationResult> }> {
   const taken = await following(opened, (database) => database.lock());
-  const lock = await following(taken, async (held) => (held === null ? 'held' : 'free'));
+  const lock = await within(taken, async (held) => (held === null ? 'held' : 'free'));
   if (taken?.ok !== true || taken.value === null) return { lock, environment: null };
   await using held = taken.value;
   if (state?.ok !== true || session?.ok !== true) return { lock, environment: null };

@@ -217,6 +217,8 @@ export type Plan =
       readonly desired: readonly string[];
       readonly reason: Reason;
       readonly message: string;
+      /** The change that the policy forbids, to be shown; null: there is none to speak of. */
+      readonly change: ChangePlan | null;
     };
 
 /** The steps of an operation in their order. Tests kill the process around each of them. */

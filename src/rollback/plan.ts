@@ -174,6 +174,7 @@ function forbiddenDowngrade(input: PlanInput): Plan | null {
     input,
     'DowngradeForbidden',
     `Reaching ${formatHeads(input.desired)} takes ${down.length === 1 ? 'a downgrade' : `${down.length} downgrades`} (${down.map(({ revision }) => revision).join(', ')}), and spec.policy.downgrade is Forbid. Declare ${formatHeads(currentHeads(input))}, or set spec.policy.downgrade: Allow.`,
+    change(input),
   );
 }
 
@@ -188,6 +189,7 @@ function forbiddenLoss(input: PlanInput): Plan | null {
     input,
     'DataLossForbidden',
     `Reaching ${formatHeads(input.desired)} may lose data: ${shown.join('; ')}${more}. spec.policy.dataLoss is Forbid. To permit it: spec.policy.dataLoss: Allow; to take it back: declare ${formatHeads(currentHeads(input))}.`,
+    change(input),
   );
 }
 
@@ -260,9 +262,9 @@ function restore(input: RestoreInput, backup: BackupManifest, because: string, s
   return { ...plan, digest: digest(input, scripts, { ...plan, because: '' }) } satisfies RestorePlan;
 }
 
-function refuse(input: RestoreInput, reason: Reason, message: string): Plan {
+function refuse(input: RestoreInput, reason: Reason, message: string, refused: ChangePlan | null = null): Plan {
   const current = revisionsOf(input.state.versionTable);
-  return { kind: 'refuse', current, desired: input.desired, reason, message };
+  return { kind: 'refuse', current, desired: input.desired, reason, message, change: refused };
 }
 
 // ------------------------------------------------------------------------------------------------- reading

@@ -5,7 +5,7 @@
 import { revisionsOf } from './compare.ts';
 import { declaredRevisions, keyOf, type MigrationTarget } from '../api/target.ts';
 import { resolveRevision } from './graph.ts';
-import type { BackupManifest, DatabaseState, Operation, Plan, RevisionGraph, Step } from './model.ts';
+import type { BackupManifest, ChangePlan, DatabaseState, Operation, Plan, RevisionGraph } from './model.ts';
 import { decide, decideRestore, type RestoreInput } from './plan.ts';
 import type { AlembicSession, BackupStore, BrokenBackup, Ports } from './ports.ts';
 import { startAlembic } from './scope.ts';
@@ -71,7 +71,7 @@ export async function preview(target: MigrationTarget, ports: Ports, options: Pr
     const session = await alembic();
     const graph = await session.graph();
     const plan = decide({ ...input, graph });
-    const steps = stepsOf(plan);
+    const steps = changeOf(plan)?.steps ?? [];
     const sql = options.sql && steps.length > 0 ? await session.offlineSql({ from: plan.current ?? [], steps }) : null;
     return { plan, desired, state, graph, backups, sql, unfinished };
   });
@@ -101,7 +101,9 @@ export async function readGraph(
   }));
 }
 
-export const stepsOf = (plan: Plan): readonly Step[] => ('steps' in plan ? plan.steps : []);
+/** The migrations that a plan would run, or that it refuses to. */
+export const changeOf = (plan: Plan): ChangePlan | null =>
+  'steps' in plan ? plan : plan.kind === 'refuse' ? plan.change : null;
 
 interface Observed {
   readonly state: DatabaseState;

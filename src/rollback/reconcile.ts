@@ -166,7 +166,7 @@ async function conclude(visit: Visit, keeper: Keeper, { outcome, seen, entry, an
   const now = visit.ports.clock.now();
   const isBeside = !answers && outcome.kind === 'ready' && seen !== null;
   const status = concludedStatus(visit.target, keeper.status(), {
-    outcome: isBeside ? standing(visit, seen, now) : outcome,
+    outcome: isBeside ? standing(visit, seen, entry, now) : outcome,
     now,
     ...seen,
     ...(entry === undefined ? {} : { entry }),
@@ -184,8 +184,9 @@ async function conclude(visit: Visit, keeper: Keeper, { outcome, seen, entry, an
  * What holds of the declaration after an operation that succeeded beside it (a backup, a restore that was asked for): what
  * a read would say now, by the conditions of before. It neither reaches what is declared nor ends a stall.
  */
-function standing(visit: Visit, { current, database }: Seen, now: Date): Outcome {
+function standing(visit: Visit, { current, database }: Seen, entry: HistoryEntry | undefined, now: Date): Outcome {
   const { target, key } = visit;
+  const history = [...(entry === undefined ? [] : [entry]), ...visit.status.history];
   if (target.spec.suspend) return suspended(target);
   const name = database?.name ?? '';
   const versionTable =
@@ -193,7 +194,11 @@ function standing(visit: Visit, { current, database }: Seen, now: Date): Outcome
   const facts = { now, restorePending: false, backupDue: false };
   // Who applies wants what is declared, whatever stood in its way before.
   const asked: Asked = visit.asked.kind === 'apply' ? visit.asked : { kind: 'reconcile' };
-  const settled = settle({ ...visit, asked }, { identity: { name }, versionTable }, facts);
+  const settled = settle(
+    { ...visit, asked, status: { ...visit.status, history } },
+    { identity: { name }, versionTable },
+    facts,
+  );
   if (settled.kind === 'settled') return settled.outcome;
   return {
     kind: 'working',

@@ -99,14 +99,21 @@ function movedOutside(
   now: Date,
 ): Settled {
   const reached = status.reached?.revisions ?? [];
-  const moved = `Database ${database} was at ${formatHeads(reached)}, and was moved to ${formatRevisions(current)} since, not by what is declared here.`;
+  const [is, declared] = [formatRevisions(current), formatHeads(declaredRevisions(target.spec))];
+  const isRestored = wasRestoredTo(status, current);
+  const moved = isRestored
+    ? `Database ${database} was restored from a backup at ${is}, as was asked for, and verified; ${declared} is declared.`
+    : `Database ${database} was at ${formatHeads(reached)}, and was moved to ${is} since, not by what is declared here.`;
   if (target.spec.policy.drift === 'Report') {
+    // Only in a folder is a restore asked for so, and a revision declared by a command.
+    const keep =
+      isRestored && current?.length === 1 ? `: migration-target apply ${key.name} --revision ${is}` : `, declare ${is}`;
     return {
       kind: 'settled',
       outcome: {
         kind: 'stalled',
         reason: 'ChangedOutside',
-        message: `${moved} Declare what it should be, or go back to what is declared: migration-target reconcile ${key.name}`,
+        message: `${moved} To keep it at ${is}${keep}; to take it to ${declared}: migration-target reconcile ${key.name}`,
       },
     };
   }
@@ -126,6 +133,12 @@ function movedOutside(
         },
       }
     : { kind: 'due', trigger: 'drift' };
+}
+
+/** A restore that was asked for leads to wherever its backup was; backups since then move nothing. */
+function wasRestoredTo({ history }: TargetStatus, current: readonly string[] | null): boolean {
+  const last = history.find(({ kind }) => kind !== 'backup');
+  return last?.kind === 'restore' && last.result === 'success' && sameRevisions(last.to, current);
 }
 
 /** A target that stalled for this very trigger goes on waiting for a human, and says the same. */

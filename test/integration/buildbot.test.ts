@@ -97,11 +97,13 @@ describe('Buildbot', () => {
     const takenAt = (await scene.status()).lastBackup?.finishedAt;
 
     const { outcome, status } = await scene.goTo('066');
-    expect(said(outcome)).toMatch(/^ready RestoredFromBackup: downgrade of 067: .*depends on table codebases/s);
+    expect(said(outcome)).toMatch(
+      /^ready RestoredFromBackup: Database .* downgrade of 067: .*depends on table codebases/s,
+    );
     expect(outcome.message).toContain('(SQLSTATE 2BP01). At versions/067_v4.3_add_codebase_data.py:');
-    expect(outcome.message).toContain('Statement: DROP TABLE codebases. So database');
+    expect(outcome.message).toContain('Statement: DROP TABLE codebases.');
     expect(outcome.message).toContain(`of ${takenAt}`);
-    expect(outcome.message).toContain('what was written since then is not in it');
+    expect(outcome.message).toContain('What was written since then is not in it');
     expect(outcome.message).toContain('public.changes 2001 → 2000');
     const report = await readFile(status.history[0]?.report ?? '', 'utf8');
     for (const rows of ['public.changes', 'public.codebase_commits', 'public.steps']) expect(report).toContain(rows);

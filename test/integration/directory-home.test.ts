@@ -798,4 +798,21 @@ describe('what happened', () => {
     expect(await readFile(stateFile('reports/o1.json'), 'utf8')).toBe('{"a":1}');
     await expect(home.saveReport(key, '../o1', { markdown: '', json: '' })).rejects.toThrow('is not the id');
   });
+
+  test('is reported of the last fifty operations, and of those that the status tells of, however old', async () => {
+    const report = { markdown: '', json: '' };
+    const told = { kind: 'backup', from: ['a1'], to: ['a1'], result: 'success', reason: 'BackupVerified' } as const;
+    const entry = { ...told, operationId: 'o1', startedAt: 'x', finishedAt: 'x', message: '', report: 'reports/o1.md' };
+    await declare('unicorn-db');
+    await home.saveStatus(key, { ...emptyStatus, history: [entry] });
+    for (let number = 0; number < 52; number++) {
+      const file = await home.saveReport(key, `o${number}`, report);
+      await utimes(file ?? '', number, number);
+    }
+    await home.saveReport(key, 'last', report);
+    const kept = ['last', 'o1', ...Array.from({ length: 49 }, (_, index) => `o${index + 3}`)];
+    expect(new Set(await readdir(stateFile('reports')))).toEqual(
+      new Set(kept.flatMap((id) => [`${id}.json`, `${id}.md`])),
+    );
+  });
 });

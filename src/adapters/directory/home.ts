@@ -211,9 +211,7 @@ export function createDirectoryHome(dir: string, options: DirectoryHomeOptions =
 
     async saveReport(key, operationId, report) {
       if (!/^[\w-]+$/.test(operationId)) throw new Error(`"${operationId}" is not the id of an operation`);
-      const state = stateOf(key);
-      await state.saveReport(`${operationId}.json`, report.json);
-      return state.saveReport(`${operationId}.md`, report.markdown);
+      return stateOf(key).saveReport(operationId, report);
     },
   };
 

@@ -8,7 +8,7 @@
  * | `status.lock` | there while it is written |
  * | `held.json` | there while an operation is under way: the declaration, should its file vanish |
  * | `requested-at` | the last request to reconcile |
- * | `events.jsonl`, `reports/` | what happened |
+ * | `events.jsonl`, `reports/` | what happened, the last of it |
  *
  * They are apart since they have different writers: a generation is counted by whoever sees it first, the command line
  * too, and that must never write an older status back.
@@ -25,6 +25,7 @@ import { stalled } from '../../rollback/errors.ts';
 import { missedAnOperation, operationsOf } from '../../rollback/status.ts';
 import { exclusively } from './exclusive.ts';
 import { createFile, hasCode, makeFolder, readIfThere, removeLeftovers, replaceFile, syncFolder } from './files.ts';
+import { writeReport } from './reports.ts';
 
 const counted = z.object({ generation: z.int().min(1), uid: z.uuid(), digest: z.string() });
 export type Counted = Readonly<z.output<typeof counted>>;
@@ -57,7 +58,8 @@ export interface TargetState {
   requestedAt(): Promise<string | null>;
   request(at: string): Promise<void>;
   recordEvent(line: string): Promise<void>;
-  saveReport(name: string, content: string): Promise<string>;
+  /** The path of what people read. Reports of long ago go. */
+  saveReport(operationId: string, report: { readonly markdown: string; readonly json: string }): Promise<string>;
 }
 
 export function targetState(folder: string, key: TargetKey): TargetState {
@@ -135,10 +137,9 @@ export function targetState(folder: string, key: TargetKey): TargetState {
       if (lines.length > maxEvents) await replaceFile(file, `${lines.slice(-maxEvents).join('\n')}\n`);
     },
 
-    async saveReport(name, content) {
-      const file = join(folder, 'reports', name);
-      await replaceFile(file, content);
-      return file;
+    async saveReport(operationId, report) {
+      const named = (await status())?.history.map((entry) => entry.operationId) ?? [];
+      return writeReport(at('reports'), operationId, report, named);
     },
   };
 }

@@ -47,7 +47,7 @@ export async function dump(context: Context, directory: string, progress: Progre
     if (!exported)
       throw stalled('InternalError', `${session.subject.where} exported no snapshot. Read the server's log.`);
 
-    const reportTables = tableCounter(progress, Number(exported.tables));
+    const reportTables = tableCounter(progress, Number(exported.tables), 'tables dumped');
     const abort = new AbortController();
     const attempt = (compression: string): Promise<Outcome> =>
       run(
@@ -115,10 +115,10 @@ async function dumpCompressed(
 }
 
 /** Tells the tables of which pg_dump or pg_restore (`--verbose`) has begun the contents. */
-export function tableCounter(progress: Progress, total: number | null): (line: string) => void {
+export function tableCounter(progress: Progress, total: number | null, what: string): (line: string) => void {
   let done = 0;
   return (line) => {
-    if (/(dumping contents of|processing data for) table/.test(line)) progress((done += 1), total, 'tables');
+    if (/(dumping contents of|processing data for) table/.test(line)) progress((done += 1), total, what);
   };
 }
 

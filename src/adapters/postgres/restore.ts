@@ -112,7 +112,7 @@ async function restoreDirectory(
       ],
       {
         signal: context.signal,
-        onStderrLine: tableCounter(progress, tables),
+        onStderrLine: tableCounter(progress, tables, 'tables restored'),
       },
     ),
   );

@@ -54,7 +54,6 @@ export async function report(scope: Scope, operation: Operation): Promise<Conclu
 function judge(scope: Scope, operation: Operation, aside: AsideDatabase | null): Outcome {
   const { plan, failure, restore, origin } = operation;
   const name = origin.identity.name;
-  const rows = rowsText(operation.rowChanges);
   // What could not be told, or went otherwise than planned, belongs to the claim that all is well.
   const told = operation.notes.map((text) => ` ${text}`).join('');
   const kept = aside === null ? '' : ` The database as it was is kept as ${aside.name} until ${aside.keptUntil}.`;
@@ -83,7 +82,7 @@ function judge(scope: Scope, operation: Operation, aside: AsideDatabase | null):
         return {
           kind: 'ready',
           reason: 'RestoredFromBackup',
-          message: `Database ${name} was restored from backup ${plan.backup} of ${plan.takenAt}, at ${formatHeads(plan.desired)}, and verified; what was written since then is not in it${rows}.${kept}`,
+          message: `${restoredText(operation, plan)}${kept}`,
         };
       case 'backup':
         return {
@@ -93,15 +92,11 @@ function judge(scope: Scope, operation: Operation, aside: AsideDatabase | null):
         };
     }
   }
-  if (operation.swapped && restore?.goal === 'desired') {
-    const takenAt =
-      plan.kind !== 'restore' && plan.kind !== 'backup' && plan.fallback.kind === 'restore'
-        ? ` of ${plan.fallback.takenAt}`
-        : '';
+  if (operation.swapped && restore?.goal === 'desired' && 'fallback' in plan && plan.fallback.kind === 'restore') {
     return {
       kind: 'ready',
       reason: 'RestoredFromBackup',
-      message: `${failure.message} So database ${name} was restored from backup ${restore.backup}${takenAt}, at ${formatHeads(plan.desired)}, and verified; what was written since then is not in it${rows}.${kept}`,
+      message: `${restoredText(operation, plan.fallback)}${kept} The ${plan.kind} could not be trusted: ${failure.message}`,
     };
   }
   const back = operation.swapped
@@ -116,6 +111,14 @@ function judge(scope: Scope, operation: Operation, aside: AsideDatabase | null):
     reason: failure.reason,
     message: `${failure.message} ${back}${because} When the cause is mended: migration-target reconcile ${scope.key.name}`,
   };
+}
+
+/** Where the database is now comes first, then what that cost. */
+function restoredText(
+  { origin, plan, rowChanges }: Operation,
+  { backup, takenAt }: { readonly backup: string; readonly takenAt: string },
+): string {
+  return `Database ${origin.identity.name} was restored from backup ${backup} of ${takenAt}, at ${formatHeads(plan.desired)}, and verified. What was written since then is not in it${rowsText(rowChanges)}.`;
 }
 
 /** What a restore did to the rows, for the message; the report has all of them. */

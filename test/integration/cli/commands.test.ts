@@ -179,7 +179,12 @@ describe('from the first plan to a restore', () => {
       ({ revisions, rowCounts }) => revisions?.[0] === 'b200' && rowCounts['public.users'] === 1,
     );
     expect(await bench.run('restore', 'unicorn', withMail?.id ?? '')).toMatchObject({ code: 1, stdout: '' });
-    expect(await bench.run('restore', 'unicorn', withMail?.id ?? '', '--yes')).toMatchObject({ code: 0 });
+    const restored = await bench.run('restore', 'unicorn', withMail?.id ?? '', '--yes');
+    expect(restored).toMatchObject({ code: 0 });
+    expect(restored.stdout).toMatch(/^✓ unicorn {3}Done RestoredFromBackup/);
+    expect(restored.stdout).toMatch(
+      /Not ready, ChangedOutside: Database \S+ was restored from a backup at b200, as was asked for, and verified; a100 is declared\. To keep it at b200: \S+ apply unicorn --revision b200; to take it to a100: \S+ reconcile unicorn\n/,
+    );
     expect(await query(bench.database.url, 'SELECT email FROM users')).toEqual([{ email: 'ada@example.org' }]);
     const { status } = json((await bench.run('status', 'unicorn', '-o', 'json')).stdout) as TargetJson;
     expect(status.keptAside).toHaveLength(1);
@@ -251,7 +256,7 @@ describe('what is refused, and how', () => {
     const file = await bench.declaration('a100', { policy: { dataLoss: 'Forbid' } });
     const planned = await bench.run('plan', '-f', file);
     expect(planned).toMatchObject({ code: 4 });
-    expect(planned.stdout).toMatch(/refused .* DataLossForbidden/);
+    expect(planned.stdout).toMatch(/refused .* DataLossForbidden.*↓ down +b200.*spec\.policy\.dataLoss: Allow/s);
     expect(planned.stdout).toMatch(/drop_column\("users", "email"\) \(migrations\/versions\/0002_b200\.py:\d+\)/);
     const applied = await bench.run('apply', '-f', file, '--yes');
     expect(applied).toMatchObject({ code: 4 });

@@ -238,6 +238,42 @@ test.each(faults)(
   },
 );
 
+test('a server that is down is told once, and what could not be looked at for it is neither well nor at fault', async () => {
+  await using bench = await healthy();
+  await bench.run('backup', 'unicorn');
+  await writeFile(secret(bench), bench.database.url.replace(/:\d+\//, ':1/'));
+  const { findings } = await examine(bench);
+  const of = (level: string) => findings.filter((finding) => finding.level === level);
+  expect(of('fault').map(({ check }) => check)).toEqual(['connection']);
+  expect(of('skipped').map(({ check }) => check)).toEqual([
+    'rights',
+    'version table',
+    'tools',
+    'lock',
+    'env.py',
+    'revisions',
+    'downgrades',
+    'restorable',
+  ]);
+  expect(new Set(of('skipped').map(({ message }) => message))).toEqual(
+    new Set(["not looked at: the server can't be reached"]),
+  );
+});
+
+test('a backup folder that can not be used is told once', async () => {
+  await using bench = await healthy();
+  await writeFile(bench.backups, '');
+  const { findings } = await examine(bench);
+  expect(findings.filter(({ level }) => level === 'fault').map(({ check }) => check)).toEqual(['backup folder']);
+  expect(findings.filter(({ level }) => level === 'skipped')).toEqual(
+    ['free space', 'backups'].map((check) => ({
+      check,
+      level: 'skipped',
+      message: "not looked at: the backup folder can't be used",
+    })),
+  );
+});
+
 test('a pooler in between is found', async () => {
   await using bench = await healthy();
   await using pooler = await startPooler(bench.database, 'transaction');

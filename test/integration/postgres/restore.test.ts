@@ -31,7 +31,7 @@ describe.each(majors)('PostgreSQL %i: a restore', (major) => {
     expect(await query(restored, "SELECT reltuples::int AS n FROM pg_class WHERE relname = 't'")).toEqual([{ n: 500 }]);
   });
 
-  test('tells how many tables are done, of how many', async () => {
+  test('tells how many tables are dumped, or restored, of how many', async () => {
     await using database = await createDatabase(major, {
       sql: 'CREATE TABLE a AS SELECT 1 AS i; CREATE TABLE b AS SELECT 1 AS i',
     });
@@ -40,8 +40,8 @@ describe.each(majors)('PostgreSQL %i: a restore', (major) => {
     const told: unknown[] = [];
     const dump = await live.dump(join(folder.path, 'dump'), (...progress) => told.push(progress));
     expect(told).toEqual([
-      [1, 2, 'tables'],
-      [2, 2, 'tables'],
+      [1, 2, 'tables dumped'],
+      [2, 2, 'tables dumped'],
     ]);
     const into = await live.newDatabase('restored', 'told');
     await live.createDatabase(into, dump.properties);
@@ -50,8 +50,8 @@ describe.each(majors)('PostgreSQL %i: a restore', (major) => {
       told.push(progress),
     );
     expect(told).toEqual([
-      [1, 2, 'tables'],
-      [2, 2, 'tables'],
+      [1, 2, 'tables restored'],
+      [2, 2, 'tables restored'],
     ]);
   });
 

@@ -25,7 +25,7 @@ const down = { direction: 'down', revision: 'a1' } as const;
 test('without a terminal each step is one line, written when it is over', () => {
   const { progress, text } = record(false);
   progress.observe({ kind: 'step', step: 'backup', state: 'started' });
-  progress.observe({ kind: 'progress', step: 'backup', done: 1, total: 2, what: 'tables' });
+  progress.observe({ kind: 'progress', step: 'backup', done: 1, total: 2, what: 'tables dumped' });
   expect(text()).toBe('');
   progress.observe({ kind: 'step', step: 'backup', state: 'finished', ms: 1234 });
   expect(text()).toBe('  ✓ backup      1.2 s   dumped, restored once, compared\n');
@@ -56,9 +56,26 @@ test('long work says now and then how far it is where lines can not be written o
   expect(text()).toBe('');
   wait(2_000);
   progress.observe({ kind: 'progress', step: 'restore', done: 2e6, total: 4e6, what: 'bytes' });
-  expect(text()).toBe(
-    '  … restore      11 s   restoring a backup into a new database: 50 %, 2.0 MB of 4.0 MB, about 11 s left\n',
-  );
+  expect(text()).toBe('  … restore      11 s   restoring: 50 %, about 11 s left, 2.0 MB of 4.0 MB\n');
+});
+
+test('a backup tells its dump from the restore that tries it: two percentages, and a pace for each', () => {
+  const { progress, text, wait } = record(false);
+  const tell = (what: string) => progress.observe({ kind: 'progress', step: 'backup', done: 1, total: 2, what });
+  progress.observe({ kind: 'step', step: 'backup', state: 'started' });
+  tell('tables dumped');
+  wait(60_000);
+  tell('tables dumped');
+  wait(20_000);
+  tell('tables restored');
+  wait(12_000);
+  tell('tables restored');
+  expect(text().split('\n')).toEqual([
+    '  … backup      1 min   dumping: 50 %, about 1 min left, 1 of 2 tables dumped',
+    '  … backup   1 min 20 s   trying the dump: 50 %, 1 of 2 tables restored',
+    '  … backup   1 min 32 s   trying the dump: 50 %, about 12 s left, 1 of 2 tables restored',
+    '',
+  ]);
 });
 
 test('on a terminal the line of what is being done is written over, and nothing of it stays', () => {

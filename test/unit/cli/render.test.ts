@@ -4,10 +4,10 @@ import { parseTarget, type MigrationTarget, type TargetStatus } from '../../../s
 import { emptyStatus } from '../../../src/api/target.ts';
 import { summarize } from '../../../src/api/conditions.ts';
 import type { Screen } from '../../../src/cli/output.ts';
-import { renderPlan } from '../../../src/cli/render-plan.ts';
+import { planObject, renderPlan } from '../../../src/cli/render-plan.ts';
 import { renderStatus } from '../../../src/cli/render-status.ts';
 import { renderStatuses } from '../../../src/cli/render-statuses.ts';
-import type { BackupManifest, Plan } from '../../../src/rollback/model.ts';
+import type { BackupManifest, ChangePlan, Plan } from '../../../src/rollback/model.ts';
 import type { Preview } from '../../../src/rollback/preview.ts';
 
 const now = new Date('2026-01-02T12:00:00Z');
@@ -105,6 +105,30 @@ test('a target that is being worked on says at what and for how long', () => {
   expect(text).toContain('  next        mt watch unicorn-db\n');
 });
 
+test('what to type next stands there a command a line, whole however narrow the terminal', () => {
+  const status = {
+    observedGeneration: 2,
+    conditions: conditions({ kind: 'stalled', reason: 'UpgradeFailed', message: 'Then: migration-target reconcile u' }),
+  } satisfies Partial<TargetStatus>;
+  const narrow: Screen = { ...screen, isTerminal: true, width: 30 };
+  const typed = (rest: string): string => `migration-target --dir ops ${rest}`;
+  const text = renderStatus({ kind: 'target', target: target(status) }, { screen: narrow, now, say, command: typed });
+  expect(text).toContain('\n  migration-target reconcile u\n');
+  expect(text).toContain(
+    `\n  next        ${typed('doctor unicorn-db')}\n  then        ${typed('reconcile unicorn-db')}\n`,
+  );
+});
+
+test('where somebody moved the database no command to move it back is put into the mouth', () => {
+  const status = {
+    observedGeneration: 2,
+    conditions: conditions({ kind: 'stalled', reason: 'ChangedOutside', message: 'It was moved.' }),
+  } satisfies Partial<TargetStatus>;
+  const text = renderStatus({ kind: 'target', target: target(status) }, { screen, now, say, command });
+  expect(text).toContain('\n  next        mt plan unicorn-db\n');
+  expect(text).not.toContain('reconcile');
+});
+
 test('a declaration that is newer than what is known of it is never shown as ready', () => {
   const status = {
     observedGeneration: 1,
@@ -185,17 +209,18 @@ const preview = (plan: Plan): Preview => ({
   unfinished: null,
 });
 
+const downgrade: ChangePlan = {
+  kind: 'downgrade',
+  current: ['b200'],
+  desired: ['a100'],
+  steps: [{ direction: 'down', revision: 'b200' }],
+  risks: [{ revision: 'b200', file: 'versions/b200.py', line: 12, what: 'drop_column("users", "email")' }],
+  fallback: { kind: 'restore', backup: backup.id, takenAt: backup.finishedAt },
+  digest: 'abcd',
+};
+
 test('a plan says what runs, what may be lost with file and line, and which backup stands behind it', () => {
-  const plan: Plan = {
-    kind: 'downgrade',
-    current: ['b200'],
-    desired: ['a100'],
-    steps: [{ direction: 'down', revision: 'b200' }],
-    risks: [{ revision: 'b200', file: 'versions/b200.py', line: 12, what: 'drop_column("users", "email")' }],
-    fallback: { kind: 'restore', backup: backup.id, takenAt: backup.finishedAt },
-    digest: 'abcd',
-  };
-  expect(renderPlan('unicorn-db', preview(plan), { screen, now, say })).toBe(`unicorn-db   downgrade   b200 → a100
+  expect(renderPlan('unicorn-db', preview(downgrade), { screen, now, say })).toBe(`unicorn-db   downgrade   b200 → a100
   database unicorn, 45.0 MB, PostgreSQL 16.4
 
   1 migration
@@ -215,6 +240,41 @@ test('a plan says what runs, what may be lost with file and line, and which back
 `);
 });
 
+test('on a narrow terminal the place of what may be lost, and what a backup is, have lines of their own, and no blank stands at the end of one', () => {
+  const sql = { kind: 'sql', sql: 'BEGIN;\n\nCOMMIT;' } as const;
+  const narrow: Screen = { ...screen, isTerminal: true, width: 40 };
+  const text = renderPlan('unicorn-db', { ...preview(downgrade), sql }, { screen: narrow, now, say });
+  expect(text).toContain('\n    drop_column("users", "email")\n      versions/b200.py:12\n');
+  expect(text).toContain(`\n    ${backup.id}\n      at a100, 24 h ago, 1.0 kB,\n      verified\n`);
+  expect(text).toContain('\n    BEGIN;\n\n    COMMIT;\n');
+  expect(text).not.toMatch(/ $/m);
+});
+
+test('a plan that the policy refuses shows what it would have run, what may be lost, and last what to declare', () => {
+  const refused = preview({
+    kind: 'refuse',
+    current: ['b200'],
+    desired: ['a100'],
+    reason: 'DataLossForbidden',
+    message: 'To permit it: spec.policy.dataLoss: Allow',
+    change: downgrade,
+  });
+  expect(renderPlan('unicorn-db', refused, { screen, now, say }))
+    .toBe(`unicorn-db   refused   b200 → a100   DataLossForbidden
+  database unicorn, 45.0 MB, PostgreSQL 16.4
+
+  1 migration
+    ↓ down   b200
+
+  may lose data: 1 statement that can take it away, or can't be judged
+    drop_column("users", "email")   versions/b200.py:12
+
+  To permit it: spec.policy.dataLoss: Allow
+`);
+  const { steps, risks } = downgrade;
+  expect(planObject('unicorn-db', refused)).toMatchObject({ kind: 'refuse', steps, risks, digest: null });
+});
+
 test('a plan that is refused, and one with nothing to do, say so in their first line', () => {
   const refused = renderPlan(
     'u',
@@ -224,6 +284,7 @@ test('a plan that is refused, and one with nothing to do, say so in their first 
       desired: ['a100'],
       reason: 'DowngradeForbidden',
       message: 'Because.',
+      change: null,
     }),
     { screen, now, say },
   );

@@ -73,3 +73,35 @@ test('words are wrapped where there is a width, and never where there is none', 
   expect(wrap('one two three four', '  ', null)).toBe('  one two three four');
   expect(wrap('averyverylongword b', '', 5)).toBe('averyverylongword\nb');
 });
+
+test.each([
+  [
+    'When that is mended: npx migration-target --dir .migration-target/demo reconcile unicorn-db. Or not.',
+    'npx migration-target --dir .migration-target/demo reconcile unicorn-db.',
+  ],
+  ['See kubectl migration-target -n ops status u, or ask.', 'kubectl migration-target -n ops status u, or'],
+  [
+    'It is closed. Open it: ALTER DATABASE "a b" ALLOW_CONNECTIONS true; or',
+    'ALTER DATABASE "a b" ALLOW_CONNECTIONS true;',
+  ],
+  [
+    "Look at it: ls -la '/var/backups/one'; remove it: rm -r '/var/backups/one/two'",
+    "remove it: rm -r '/var/backups/one/two'",
+  ],
+  ['Some of them (see: migration-target history unicorn) do', 'migration-target history unicorn) do'],
+])('the command in "%s" is never broken, and stands on a line of its own where it is long', (message, line) => {
+  expect(wrap(message, '', 44).split('\n')).toContain(line);
+});
+
+test.each([
+  ['it took 3.0 s', 'it took\n3.0 s'],
+  ['taken 34 min ago', 'taken\n34 min ago'],
+  ['gone (in 24 h)', 'gone\n(in 24 h)'],
+  ['it has 12 MB/s', 'it has 12\nMB/s'],
+])('a number stays with its unit in "%s"', (message, wrapped) => {
+  expect(wrap(message, '', 11)).toBe(wrapped);
+});
+
+test('a program that is only spoken of is wrapped as any word', () => {
+  expect(wrap('this migration-target is a program', '', 20)).toBe('this\nmigration-target is\na program');
+});

@@ -73,7 +73,7 @@ describe('the plan', () => {
     [
       'refuses a downgrade where the policy forbids it',
       { policy: { downgrade: 'Forbid', restore: 'Allow', dataLoss: 'Allow' } },
-      { kind: 'refuse', reason: 'DowngradeForbidden' },
+      { kind: 'refuse', reason: 'DowngradeForbidden', change: { kind: 'downgrade', risks: [] } },
     ],
     [
       'lets an upgrade pass where downgrades are forbidden',
@@ -89,6 +89,11 @@ describe('the plan', () => {
         message: expect.stringMatching(
           /drop_column\('users', 'email'\) \(versions\/a3\.py:7\).*spec\.policy\.dataLoss/s,
         ),
+        // To be shown with all that would run, and all that may be lost.
+        change: {
+          steps: ['a3', 'a2'].map((revision) => ({ direction: 'down', revision })),
+          risks: [...risky('a3').risks, ...risky('a2').risks],
+        },
       },
     ],
     [

@@ -58,6 +58,8 @@ const correction = {
   report: null,
 } as const;
 
+const restored = { ...correction, kind: 'restore', to: ['a2'], reason: 'RestoredFromBackup' } as const;
+
 interface Case {
   target?: MigrationTarget;
   status?: Partial<TargetStatus>;
@@ -159,6 +161,32 @@ describe('whether anything is to be done', () => {
       'a database that somebody moved is reported, not fought',
       { status: { handled, reached } },
       { outcome: { kind: 'stalled', reason: 'ChangedOutside' } },
+    ],
+    [
+      'a database that somebody moved can be kept there, or taken back',
+      { status: { handled, reached } },
+      {
+        outcome: {
+          message:
+            'Database unicorn_db was at a1, and was moved to a2 since, not by what is declared here. To keep it at a2, declare a2; to take it to a1: migration-target reconcile unicorn',
+        },
+      },
+    ],
+    [
+      'a restore that was asked for is told as one, and the ways out of it, though a backup was taken since',
+      { status: { handled, reached, history: [{ ...correction, kind: 'backup', to: ['a2'] }, restored] } },
+      {
+        outcome: {
+          reason: 'ChangedOutside',
+          message:
+            'Database unicorn_db was restored from a backup at a2, as was asked for, and verified; a1 is declared. To keep it at a2: migration-target apply unicorn --revision a2; to take it to a1: migration-target reconcile unicorn',
+        },
+      },
+    ],
+    [
+      'a database that somebody moved on since its restore was moved',
+      { status: { handled, reached, history: [restored] }, current: ['a3'] },
+      { outcome: { message: expect.stringContaining('was moved to a3 since') } },
     ],
     [
       'a database that somebody moved is corrected where that is declared',
