@@ -80,11 +80,9 @@ export function createScope(
       );
     },
     [Symbol.asyncDispose]: async () => {
-      await scratch.settled();
       const started = await session?.catch(() => null);
-      await started?.[Symbol.asyncDispose]();
-      await parts.lock[Symbol.asyncDispose]();
-      await parts.database[Symbol.asyncDispose]();
+      await Promise.all([started?.[Symbol.asyncDispose](), scratch.settled()]);
+      await Promise.all([parts.lock[Symbol.asyncDispose](), parts.database[Symbol.asyncDispose]()]);
     },
   };
 }

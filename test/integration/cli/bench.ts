@@ -69,7 +69,12 @@ export async function createBench(
       admin: options.admin ?? false,
       spec: { policy: { dataLoss: 'Allow' }, ...spec },
     });
-  const start = (...args: readonly string[]): Running => startProgram(args, { ...process.env, ...env });
+  const started: Running[] = [];
+  const start = (...args: readonly string[]): Running => {
+    const running = startProgram(args, { ...process.env, ...env });
+    started.push(running);
+    return running;
+  };
   await write(join(root, 'elsewhere'), 'base');
   await mkdir(join(dir, 'secrets', name), { recursive: true });
   for (const [key, url] of [
@@ -88,6 +93,9 @@ export async function createBench(
     start,
     declared: () => readFile(join(dir, 'targets', `${name}.yaml`), 'utf8'),
     async [Symbol.asyncDispose]() {
+      // A test that failed half-way stops nothing itself.
+      for (const { child } of started) child.kill('SIGKILL');
+      await Promise.all(started.map(({ ended }) => ended));
       await database.drop();
       await rm(root, { recursive: true, force: true });
     },

@@ -179,11 +179,12 @@ describe('the controller', () => {
     expect(await revisionOf(bench)).toBe('b200');
 
     const url = /"listen":"(http:[^"]+)"/.exec(running.printed())?.[1] ?? '';
-    const metrics = await (await fetch(`${url}/metrics`)).text();
-    expect(metrics).toContain(
+    // The metrics follow the status that `wait` has seen.
+    for (const series of [
       'migrationtarget_info{namespace="default",name="unicorn",runtime="process",current_revision="b200",desired_revision="b200"} 1',
-    );
-    expect(metrics).toContain('migrationtarget_backups{namespace="default",name="unicorn"} 1');
+      'migrationtarget_backups{namespace="default",name="unicorn"} 1',
+    ])
+      await until(running, async () => (await (await fetch(`${url}/metrics`)).text()).includes(series));
     expect((await fetch(`${url}/readyz`)).status).toBe(200);
 
     running.child.kill('SIGTERM');
