@@ -9,6 +9,7 @@ export interface DatabaseRow {
   readonly name: string;
   readonly oid: number;
   readonly open: boolean;
+  readonly template: boolean;
 }
 
 /** The databases that have one of these names or oids. */
@@ -18,7 +19,7 @@ export async function findDatabases(
 ): Promise<readonly DatabaseRow[]> {
   return maintenance.rows<DatabaseRow & Record<string, unknown>>(
     'Looking for databases',
-    'SELECT datname AS name, oid::bigint::int8::float8 AS oid, datallowconn AS open FROM pg_database WHERE datname = ANY($1) OR oid = ANY($2::oid[]) ORDER BY 1',
+    'SELECT datname AS name, oid::bigint::int8::float8 AS oid, datallowconn AS open, datistemplate AS template FROM pg_database WHERE datname = ANY($1) OR oid = ANY($2::oid[]) ORDER BY 1',
     [wanted.map(({ name }) => name), wanted.map(({ oid }) => oid)],
   );
 }
@@ -66,7 +67,7 @@ export function scratchProperties(live: DatabaseProperties, owner: string): Data
     comment: 'migration-target: scratch, dropped after use',
     statements: [
       'REVOKE ALL ON DATABASE %DATABASE% FROM PUBLIC',
-      ...live.statements.filter((statement) => statement.startsWith('ALTER DATABASE ')),
+      ...live.statements.filter((statement) => statement.startsWith('ALTER DATABASE %DATABASE% SET ')),
     ],
   };
 }
@@ -77,7 +78,13 @@ export function scratchProperties(live: DatabaseProperties, owner: string): Data
  */
 export async function dropDatabase(maintenance: Statements, database: OwnDatabase): Promise<boolean> {
   const found = await findDatabases(maintenance, [database]);
-  if (!found.some(({ name, oid }) => name === database.name && oid === database.oid)) return false;
+  const it = found.find(({ name, oid }) => name === database.name && oid === database.oid);
+  if (it === undefined) return false;
+  if (it.template)
+    await maintenance.script(
+      'Making a database no template',
+      `ALTER DATABASE ${quoteName(database.name)} IS_TEMPLATE false`,
+    );
   await maintenance.script('Dropping a database', `DROP DATABASE ${quoteName(database.name)} WITH (FORCE)`);
   return true;
 }

@@ -27,6 +27,7 @@ interface Row {
   readonly tablespace: string;
   readonly connection_limit: number;
   readonly comment: string | null;
+  readonly template: boolean;
   readonly grants:
     readonly { readonly grantee: string | null; readonly privilege: string; readonly grantable: boolean }[] | null;
   readonly settings: readonly { readonly role: string | null; readonly setting: string }[];
@@ -40,7 +41,7 @@ export async function readProperties(session: Statements, major: number): Promis
     "Reading the database's properties",
     `SELECT pg_get_userbyid(d.datdba) AS owner, pg_encoding_to_char(d.encoding) AS encoding, d.datcollate AS collate, d.datctype AS ctype,
        d.datlocprovider AS provider, ${locale} AS locale, ${major >= 16 ? 'd.daticurules' : 'NULL::text'} AS icu_rules, t.spcname AS tablespace,
-       d.datconnlimit AS connection_limit, shobj_description(d.oid, 'pg_database') AS comment,
+       d.datconnlimit AS connection_limit, shobj_description(d.oid, 'pg_database') AS comment, d.datistemplate AS template,
        CASE WHEN d.datacl IS NOT NULL THEN (
          SELECT coalesce(json_agg(json_build_object('grantee', r.rolname, 'privilege', a.privilege_type, 'grantable', a.is_grantable)
                          ORDER BY r.rolname NULLS FIRST, a.privilege_type), '[]')
@@ -67,7 +68,11 @@ export async function readProperties(session: Statements, major: number): Promis
     tablespace: row.tablespace,
     connectionLimit: row.connection_limit,
     comment: row.comment,
-    statements: [...grantStatements(row), ...row.settings.map(({ role, setting }) => settingStatement(role, setting))],
+    statements: [
+      ...grantStatements(row),
+      ...row.settings.map(({ role, setting }) => settingStatement(role, setting)),
+      ...(row.template ? [`ALTER DATABASE ${placeholder} IS_TEMPLATE true`] : []),
+    ],
   };
 }
 
