@@ -4,6 +4,7 @@ import type { Failure } from '../../rollback/errors.ts';
 import type { Command, Outcome } from '../process/run.ts';
 import { describeEndpoint } from './database-url.ts';
 import type { Endpoint } from './database-url.ts';
+import { quoteName } from './identifiers.ts';
 import { createPrivateFiles } from './private-files.ts';
 
 /** How a PostgreSQL tool is told where to connect, until this is disposed of. */
@@ -96,6 +97,13 @@ export function toolFailure(tool: string, endpoint: Endpoint, outcome: Outcome, 
     return stalled(
       'RowsHidden',
       `${what} Give spec.database.adminUrlFrom a role that sees every row: ALTER ROLE … BYPASSRLS`,
+    );
+  }
+  const gone = /role "(.+?)" does not exist/.exec(said)?.[1];
+  if (gone !== undefined) {
+    return stalled(
+      reason,
+      `${what} An owner, a grant or a policy in the dump names that role, which was dropped since. The live database was not touched. Make it again (it needs no rights and no login): CREATE ROLE ${quoteName(gone)}; then: migration-target reconcile NAME`,
     );
   }
   if (/permission denied|must be (owner|member|superuser|able to)/.test(said)) {
