@@ -117,8 +117,11 @@ export interface LiveDatabase extends AsyncDisposable {
 
   /** An unused oid for a database to be created, so that it can be journalled first. The name carries `id`, at most 63 bytes, and differs from the live name. */
   newDatabase(purpose: 'scratch' | 'restored' | 'old', id: string): Promise<OwnDatabase>;
-  /** `CREATE DATABASE … OID = …`; PUBLIC may not connect to a scratch one. Throws PermissionDenied. */
-  createDatabase(database: OwnDatabase, properties: DatabaseProperties | 'scratch'): Promise<void>;
+  /**
+   * `CREATE DATABASE … OID = …`; PUBLIC may not connect to a scratch one. Returns the roles that the properties name and the
+   * server no longer has: what they had is left out, and what they owned is the worker's. Throws PermissionDenied.
+   */
+  createDatabase(database: OwnDatabase, properties: DatabaseProperties | 'scratch'): Promise<readonly string[]>;
   /** Drops it if, and only if, that name has that oid; says whether it existed. Ends its sessions first. */
   dropDatabase(database: OwnDatabase): Promise<boolean>;
   /** pg_restore of a directory-format dump, or psql for a plain one (refusing its backslash commands). */

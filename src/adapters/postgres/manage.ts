@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto';
 import type { DatabaseProperties, OwnDatabase } from '../../rollback/model.ts';
 import { derivedName, quoteName } from './identifiers.ts';
 import type { Purpose } from './identifiers.ts';
-import { creationStatements } from './properties.ts';
+import { creationStatements, namedRoles, withoutRoles } from './properties.ts';
 import type { Statements } from './session.ts';
 
 export interface DatabaseRow {
@@ -43,16 +43,31 @@ export async function reserveDatabase(
   }
 }
 
-/** Where a creation was cut off before, what it left is dropped first: it has that very oid. */
+/**
+ * Where a creation was cut off before, what it left is dropped first: it has that very oid. Returns the roles that are no
+ * longer there, and so have no part in it.
+ */
 export async function createDatabase(
   maintenance: Statements,
   database: OwnDatabase,
   properties: DatabaseProperties,
   major: number,
-): Promise<void> {
+): Promise<readonly string[]> {
   await dropDatabase(maintenance, database);
-  for (const statement of creationStatements(database, properties, major))
+  const gone = await goneRoles(maintenance, namedRoles(properties));
+  const possible = withoutRoles(properties, new Set(gone), maintenance.subject.role);
+  for (const statement of creationStatements(database, possible, major))
     await maintenance.script('Creating a database', statement);
+  return gone;
+}
+
+async function goneRoles(maintenance: Statements, roles: readonly string[]): Promise<readonly string[]> {
+  const rows = await maintenance.rows<{ name: string }>(
+    'Looking for roles',
+    'SELECT name FROM unnest($1::text[]) AS name WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) ORDER BY 1',
+    [roles],
+  );
+  return rows.map(({ name }) => name);
 }
 
 /**

@@ -108,6 +108,37 @@ export function splitQuotedList(value: string): readonly string[] {
   );
 }
 
+/** Each statement that names a role, up to the role, and the role as it is quoted. */
+const naming = new RegExp(
+  `^(GRANT \\w+ ON DATABASE ${placeholder} TO |REVOKE ALL ON DATABASE ${placeholder} FROM PUBLIC, |ALTER ROLE )("(?:[^"]|"")+")`,
+);
+
+/** The roles that `CREATE DATABASE` and the statements after it would name. */
+export function namedRoles({ owner, statements }: DatabaseProperties): readonly string[] {
+  const quoted = statements.flatMap((statement) => naming.exec(statement)?.[2] ?? []);
+  return [...new Set([owner, ...quoted.map((name) => name.slice(1, -1).replaceAll('""', '"'))])];
+}
+
+/** Without what names roles that are `gone`. Where the owner is one, `owner` is it instead, with the rights that it had. */
+export function withoutRoles(
+  properties: DatabaseProperties,
+  gone: ReadonlySet<string>,
+  owner: string,
+): DatabaseProperties {
+  const quoted = new Set([...gone].map(quoteName));
+  const isOwners = (start: string, role: string): boolean =>
+    role === quoteName(properties.owner) && start !== 'ALTER ROLE ';
+  return {
+    ...properties,
+    owner: gone.has(properties.owner) ? owner : properties.owner,
+    statements: properties.statements.flatMap((statement) => {
+      const [, start = '', role = ''] = naming.exec(statement) ?? [];
+      if (!quoted.has(role)) return [statement];
+      return isOwners(start, role) ? [start + quoteName(owner) + statement.slice(start.length + role.length)] : [];
+    }),
+  };
+}
+
 /** `CREATE DATABASE` and what has to follow it at once, statement by statement (it can't be in a transaction). */
 export function creationStatements(
   database: { readonly name: string; readonly oid: number },

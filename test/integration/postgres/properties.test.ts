@@ -174,6 +174,48 @@ describe.each(majors)('PostgreSQL %i: a database made again', (major) => {
     expect(await live.dropDatabase(scratch)).toBe(true);
   });
 
+  test('has nothing of roles that were dropped since, which are told; what its owner had is of whoever makes it', async () => {
+    await using database = await createDatabase(major);
+    const { owner, name, server } = database;
+    const [before, reader] = [`"be""fore ${owner}"`, `"reader ${owner}"`];
+    await query(
+      server.adminUrl,
+      `CREATE ROLE ${before}; CREATE ROLE ${reader};
+       ALTER DATABASE ${q(name)} OWNER TO ${before};
+       REVOKE ALL ON DATABASE ${q(name)} FROM PUBLIC;
+       REVOKE TEMPORARY ON DATABASE ${q(name)} FROM ${before};
+       GRANT CONNECT ON DATABASE ${q(name)} TO ${reader}, ${owner};
+       ALTER DATABASE ${q(name)} SET work_mem = '5MB';
+       ALTER ROLE ${reader} IN DATABASE ${q(name)} SET work_mem = '6MB';
+       ALTER ROLE ${before} IN DATABASE ${q(name)} SET work_mem = '7MB'`,
+    );
+    await using live = await open(database, { adminUrl: database.adminUrl });
+    const properties = await live.properties();
+    await query(
+      server.adminUrl,
+      `ALTER DATABASE ${q(name)} OWNER TO ${owner}; REVOKE ALL ON DATABASE ${q(name)} FROM ${reader}; DROP ROLE ${reader}, ${before}`,
+    );
+    const into = await live.newDatabase('restored', 'gone');
+    expect(await live.createDatabase(into, properties)).toEqual([`be"fore ${owner}`, `reader ${owner}`]);
+    expect(
+      await query(
+        server.adminUrl,
+        `SELECT pg_get_userbyid(datdba) AS owner,
+           (SELECT array_agg(DISTINCT a.grantee::regrole || ':' || a.privilege_type) FROM aclexplode(datacl) a) AS acl,
+           (SELECT array_agg(setconfig::text) FROM pg_db_role_setting WHERE setdatabase = d.oid) AS settings
+         FROM pg_database d WHERE datname = $1`,
+        [into.name],
+      ),
+    ).toEqual([
+      {
+        owner: 'postgres',
+        acl: [`${owner}:CONNECT`, 'postgres:CONNECT', 'postgres:CREATE'],
+        settings: ['{work_mem=5MB}'],
+      },
+    ]);
+    await live.dropDatabase(into);
+  });
+
   test('is refused to a role that may create none, with what to grant', async () => {
     await using database = await createDatabase(major, { createdb: false });
     await using live = await open(database);
