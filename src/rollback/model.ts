@@ -155,7 +155,7 @@ export interface DatabaseProperties {
   readonly tablespace: string;
   readonly connectionLimit: number;
   readonly comment: string | null;
-  /** SQL-ready: each `GRANT … ON DATABASE`, `ALTER DATABASE … SET`, with `%DATABASE%` for the quoted name. */
+  /** SQL-ready: each `GRANT … ON DATABASE`, `ALTER DATABASE … SET` or `IS_TEMPLATE`, with `%DATABASE%` for the quoted name. */
   readonly statements: readonly string[];
 }
 

@@ -105,7 +105,7 @@ export interface LiveDatabase extends AsyncDisposable {
   /** The live catalogue as it renders now: comparable only with itself, before and after. */
   liveSchema(): Promise<SchemaFacts>;
   /** Through a schema-only dump, restored into the empty `scratch` once it is `created`. Comparable with any other of the same major. */
-  canonicalSchema(scratch: OwnDatabase, created: Promise<void>): Promise<SchemaFacts>;
+  canonicalSchema(scratch: OwnDatabase, created: Promise<unknown>): Promise<SchemaFacts>;
   rowCounts(): Promise<RowCounts>;
   /** What a plain dump does not carry of the live database. */
   properties(): Promise<DatabaseProperties>;
@@ -119,8 +119,11 @@ export interface LiveDatabase extends AsyncDisposable {
 
   /** An unused oid for a database to be created, so that it can be journalled first. The name carries `id`, at most 63 bytes, and differs from the live name. */
   newDatabase(purpose: 'scratch' | 'restored' | 'old', id: string): Promise<OwnDatabase>;
-  /** `CREATE DATABASE … OID = …`; PUBLIC may not connect to a scratch one. Throws PermissionDenied. */
-  createDatabase(database: OwnDatabase, properties: DatabaseProperties | 'scratch'): Promise<void>;
+  /**
+   * `CREATE DATABASE … OID = …`; PUBLIC may not connect to a scratch one. Returns the roles that the properties name and the
+   * server no longer has: what they had is left out, and what they owned is the worker's. Throws PermissionDenied.
+   */
+  createDatabase(database: OwnDatabase, properties: DatabaseProperties | 'scratch'): Promise<readonly string[]>;
   /** Drops it if, and only if, that name has that oid; says whether it existed. Ends its sessions first. */
   dropDatabase(database: OwnDatabase): Promise<boolean>;
   /** pg_restore of a directory-format dump, or psql for a plain one (refusing its backslash commands). */

@@ -8,7 +8,7 @@ import type { LiveDatabase } from './ports.ts';
 export interface Scratch {
   readonly database: OwnDatabase;
   /** Resolves once it exists; what needs no database yet can go on meanwhile. */
-  readonly created: Promise<void>;
+  readonly created: Promise<unknown>;
 }
 
 export interface Scratches {
@@ -28,7 +28,7 @@ export interface Scratches {
 
 export function createScratches(database: LiveDatabase, operationId: string): Scratches {
   const names = new Map<number, OwnDatabase>();
-  let reserved: { readonly named: OwnDatabase; readonly created: Promise<void> | null }[] = [];
+  let reserved: { readonly named: OwnDatabase; readonly created: Promise<unknown> | null }[] = [];
   let background: Promise<unknown> = Promise.resolve();
   let count = 0;
 
@@ -44,7 +44,7 @@ export function createScratches(database: LiveDatabase, operationId: string): Sc
     names.set(named.oid, named);
     return named;
   };
-  const create = (named: OwnDatabase): Promise<void> => {
+  const create = (named: OwnDatabase): Promise<unknown> => {
     const created = database.createDatabase(named, 'scratch');
     inBackground(created);
     return created;

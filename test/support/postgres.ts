@@ -97,7 +97,10 @@ async function dropDatabases(server: TestServer, owner: string, name: string): P
   );
   for (const { datname } of databases) {
     const inside = databaseUrl(server.adminUrl, { database: datname });
-    await query(server.adminUrl, `ALTER DATABASE ${pg.escapeIdentifier(datname)} ALLOW_CONNECTIONS true`);
+    await query(
+      server.adminUrl,
+      `ALTER DATABASE ${pg.escapeIdentifier(datname)} ALLOW_CONNECTIONS true IS_TEMPLATE false`,
+    );
     // Neither ends by `FORCE`.
     for (const { gid } of await query<{ gid: string }>(
       inside,

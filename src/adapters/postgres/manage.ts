@@ -2,13 +2,14 @@ import { randomInt } from 'node:crypto';
 import type { DatabaseProperties, OwnDatabase } from '../../rollback/model.ts';
 import { derivedName, quoteName } from './identifiers.ts';
 import type { Purpose } from './identifiers.ts';
-import { creationStatements } from './properties.ts';
+import { creationStatements, namedRoles, withoutRoles } from './properties.ts';
 import type { Statements } from './session.ts';
 
 export interface DatabaseRow {
   readonly name: string;
   readonly oid: number;
   readonly open: boolean;
+  readonly template: boolean;
 }
 
 /** The databases that have one of these names or oids. */
@@ -18,7 +19,7 @@ export async function findDatabases(
 ): Promise<readonly DatabaseRow[]> {
   return maintenance.rows<DatabaseRow & Record<string, unknown>>(
     'Looking for databases',
-    'SELECT datname AS name, oid::bigint::int8::float8 AS oid, datallowconn AS open FROM pg_database WHERE datname = ANY($1) OR oid = ANY($2::oid[]) ORDER BY 1',
+    'SELECT datname AS name, oid::bigint::int8::float8 AS oid, datallowconn AS open, datistemplate AS template FROM pg_database WHERE datname = ANY($1) OR oid = ANY($2::oid[]) ORDER BY 1',
     [wanted.map(({ name }) => name), wanted.map(({ oid }) => oid)],
   );
 }
@@ -42,16 +43,31 @@ export async function reserveDatabase(
   }
 }
 
-/** Where a creation was cut off before, what it left is dropped first: it has that very oid. */
+/**
+ * Where a creation was cut off before, what it left is dropped first: it has that very oid. Returns the roles that are no
+ * longer there, and so have no part in it.
+ */
 export async function createDatabase(
   maintenance: Statements,
   database: OwnDatabase,
   properties: DatabaseProperties,
   major: number,
-): Promise<void> {
+): Promise<readonly string[]> {
   await dropDatabase(maintenance, database);
-  for (const statement of creationStatements(database, properties, major))
+  const gone = await goneRoles(maintenance, namedRoles(properties));
+  const possible = withoutRoles(properties, new Set(gone), maintenance.subject.role);
+  for (const statement of creationStatements(database, possible, major))
     await maintenance.script('Creating a database', statement);
+  return gone;
+}
+
+async function goneRoles(maintenance: Statements, roles: readonly string[]): Promise<readonly string[]> {
+  const rows = await maintenance.rows<{ name: string }>(
+    'Looking for roles',
+    'SELECT name FROM unnest($1::text[]) AS name WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) ORDER BY 1',
+    [roles],
+  );
+  return rows.map(({ name }) => name);
 }
 
 /**
@@ -66,7 +82,7 @@ export function scratchProperties(live: DatabaseProperties, owner: string): Data
     comment: 'migration-target: scratch, dropped after use',
     statements: [
       'REVOKE ALL ON DATABASE %DATABASE% FROM PUBLIC',
-      ...live.statements.filter((statement) => statement.startsWith('ALTER DATABASE ')),
+      ...live.statements.filter((statement) => statement.startsWith('ALTER DATABASE %DATABASE% SET ')),
     ],
   };
 }
@@ -77,7 +93,13 @@ export function scratchProperties(live: DatabaseProperties, owner: string): Data
  */
 export async function dropDatabase(maintenance: Statements, database: OwnDatabase): Promise<boolean> {
   const found = await findDatabases(maintenance, [database]);
-  if (!found.some(({ name, oid }) => name === database.name && oid === database.oid)) return false;
+  const it = found.find(({ name, oid }) => name === database.name && oid === database.oid);
+  if (it === undefined) return false;
+  if (it.template)
+    await maintenance.script(
+      'Making a database no template',
+      `ALTER DATABASE ${quoteName(database.name)} IS_TEMPLATE false`,
+    );
   await maintenance.script('Dropping a database', `DROP DATABASE ${quoteName(database.name)} WITH (FORCE)`);
   return true;
 }

@@ -27,6 +27,7 @@ interface Row {
   readonly tablespace: string;
   readonly connection_limit: number;
   readonly comment: string | null;
+  readonly template: boolean;
   readonly grants:
     readonly { readonly grantee: string | null; readonly privilege: string; readonly grantable: boolean }[] | null;
   readonly settings: readonly { readonly role: string | null; readonly setting: string }[];
@@ -40,7 +41,7 @@ export async function readProperties(session: Statements, major: number): Promis
     "Reading the database's properties",
     `SELECT pg_get_userbyid(d.datdba) AS owner, pg_encoding_to_char(d.encoding) AS encoding, d.datcollate AS collate, d.datctype AS ctype,
        d.datlocprovider AS provider, ${locale} AS locale, ${major >= 16 ? 'd.daticurules' : 'NULL::text'} AS icu_rules, t.spcname AS tablespace,
-       d.datconnlimit AS connection_limit, shobj_description(d.oid, 'pg_database') AS comment,
+       d.datconnlimit AS connection_limit, shobj_description(d.oid, 'pg_database') AS comment, d.datistemplate AS template,
        CASE WHEN d.datacl IS NOT NULL THEN (
          SELECT coalesce(json_agg(json_build_object('grantee', r.rolname, 'privilege', a.privilege_type, 'grantable', a.is_grantable)
                          ORDER BY r.rolname NULLS FIRST, a.privilege_type), '[]')
@@ -67,7 +68,11 @@ export async function readProperties(session: Statements, major: number): Promis
     tablespace: row.tablespace,
     connectionLimit: row.connection_limit,
     comment: row.comment,
-    statements: [...grantStatements(row), ...row.settings.map(({ role, setting }) => settingStatement(role, setting))],
+    statements: [
+      ...grantStatements(row),
+      ...row.settings.map(({ role, setting }) => settingStatement(role, setting)),
+      ...(row.template ? [`ALTER DATABASE ${placeholder} IS_TEMPLATE true`] : []),
+    ],
   };
 }
 
@@ -101,6 +106,37 @@ export function splitQuotedList(value: string): readonly string[] {
   return [...value.matchAll(/\s*(?:"((?:[^"]|"")*)"|([^,"\s]+))\s*(?:,|$)/g)].map(
     ([, quoted, plain]) => quoted?.replaceAll('""', '"') ?? plain ?? '',
   );
+}
+
+/** Each statement that names a role, up to the role, and the role as it is quoted. */
+const naming = new RegExp(
+  `^(GRANT \\w+ ON DATABASE ${placeholder} TO |REVOKE ALL ON DATABASE ${placeholder} FROM PUBLIC, |ALTER ROLE )("(?:[^"]|"")+")`,
+);
+
+/** The roles that `CREATE DATABASE` and the statements after it would name. */
+export function namedRoles({ owner, statements }: DatabaseProperties): readonly string[] {
+  const quoted = statements.flatMap((statement) => naming.exec(statement)?.[2] ?? []);
+  return [...new Set([owner, ...quoted.map((name) => name.slice(1, -1).replaceAll('""', '"'))])];
+}
+
+/** Without what names roles that are `gone`. Where the owner is one, `owner` is it instead, with the rights that it had. */
+export function withoutRoles(
+  properties: DatabaseProperties,
+  gone: ReadonlySet<string>,
+  owner: string,
+): DatabaseProperties {
+  const quoted = new Set([...gone].map(quoteName));
+  const isOwners = (start: string, role: string): boolean =>
+    role === quoteName(properties.owner) && start !== 'ALTER ROLE ';
+  return {
+    ...properties,
+    owner: gone.has(properties.owner) ? owner : properties.owner,
+    statements: properties.statements.flatMap((statement) => {
+      const [, start = '', role = ''] = naming.exec(statement) ?? [];
+      if (!quoted.has(role)) return [statement];
+      return isOwners(start, role) ? [start + quoteName(owner) + statement.slice(start.length + role.length)] : [];
+    }),
+  };
 }
 
 /** `CREATE DATABASE` and what has to follow it at once, statement by statement (it can't be in a transaction). */

@@ -172,7 +172,7 @@ export async function copySchema(
   context: Context,
   major: number,
   database: OwnDatabase,
-  ready: Promise<void>,
+  ready: Promise<unknown>,
 ): Promise<void> {
   const tools = await context.tools(major);
   await using from = await context.toolAccess(context.live);

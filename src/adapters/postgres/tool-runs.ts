@@ -1,68 +1,57 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { Reason } from '../../api/reasons.ts';
 import { retry, stalled } from '../../rollback/errors.ts';
 import type { Failure } from '../../rollback/errors.ts';
 import type { Command, Outcome } from '../process/run.ts';
 import { describeEndpoint } from './database-url.ts';
 import type { Endpoint } from './database-url.ts';
+import { quoteName } from './identifiers.ts';
+import { createPrivateFiles } from './private-files.ts';
 
-/** How a PostgreSQL tool is told where to connect, while `directory` exists. */
+/** How a PostgreSQL tool is told where to connect, until this is disposed of. */
 export interface ToolAccess extends AsyncDisposable {
   /** For `--dbname`: holds the name, percent-encoded, so that no name can be taken for connection parameters. */
   readonly dbname: string;
   readonly env: Readonly<Record<string, string>>;
+  readonly inherit: readonly number[];
 }
 
-const privateFile = { mode: 0o600, flag: 'wx' } as const;
-
 /**
- * Host, user and TLS parameters in a service file, the password in a passfile: both 0600, in a directory of their own
- * (0700), gone afterwards. Neither arguments nor environment, which other users of the machine may see, hold a secret.
+ * Host, user and TLS parameters in a service file, the password in a passfile, both private (private-files.ts). Neither
+ * arguments nor environment, which other users of the machine may see, hold a secret.
  */
 export async function toolAccess(endpoint: Endpoint, applicationName: string): Promise<ToolAccess> {
-  const directory = await mkdtemp(join(tmpdir(), 'migration-target-pg-'));
-  const passfile = join(directory, 'pass');
-  const serviceFile = join(directory, 'service');
   // libpq before 17 knows no sslnegotiation; `postgres` is what it does anyway.
   const { sslnegotiation, ...parameters } = endpoint.parameters;
   const negotiation = sslnegotiation === 'direct' ? { sslnegotiation } : {};
-  const settings = {
-    ...parameters,
-    ...negotiation,
-    host: endpoint.host,
-    port: `${endpoint.port}`,
-    user: endpoint.user,
-    passfile,
-  };
   const escaped = (endpoint.password ?? '').replace(/[\\:]/g, '\\$&');
+  const files = createPrivateFiles();
   try {
-    await writeFile(passfile, `*:*:*:*:${escaped}\n`, privateFile);
-    await writeFile(
-      serviceFile,
-      `[target]\n${Object.entries(settings)
-        .map(([key, value]) => `${key}=${value}\n`)
-        .join('')}`,
-      privateFile,
-    );
+    const settings = {
+      ...parameters,
+      ...negotiation,
+      host: endpoint.host,
+      port: `${endpoint.port}`,
+      user: endpoint.user,
+      passfile: await files.add(`*:*:*:*:${escaped}\n`),
+    };
+    const lines = Object.entries(settings).map(([key, value]) => `${key}=${value}\n`);
+    const serviceFile = await files.add(`[target]\n${lines.join('')}`);
+    return {
+      dbname: `postgresql:///${encodeURIComponent(endpoint.database)}?service=target`,
+      env: {
+        PATH: process.env['PATH'] ?? '',
+        HOME: process.env['HOME'] ?? '/',
+        LC_ALL: 'C',
+        PGSERVICEFILE: serviceFile,
+        PGAPPNAME: applicationName,
+      },
+      inherit: files.descriptors,
+      [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
+    };
   } catch (error) {
-    await rm(directory, { recursive: true, force: true });
+    await files[Symbol.asyncDispose]();
     throw error;
   }
-  return {
-    dbname: `postgresql:///${encodeURIComponent(endpoint.database)}?service=target`,
-    env: {
-      PATH: process.env['PATH'] ?? '',
-      HOME: process.env['HOME'] ?? '/',
-      LC_ALL: 'C',
-      PGSERVICEFILE: serviceFile,
-      PGAPPNAME: applicationName,
-    },
-    async [Symbol.asyncDispose]() {
-      await rm(directory, { recursive: true, force: true });
-    },
-  };
 }
 
 /** The lines that tell what went wrong: `--verbose` writes a line an object. */
@@ -110,6 +99,13 @@ export function toolFailure(tool: string, endpoint: Endpoint, outcome: Outcome, 
       `${what} Give spec.database.adminUrlFrom a role that sees every row: ALTER ROLE … BYPASSRLS`,
     );
   }
+  const gone = /role "(.+?)" does not exist/.exec(said)?.[1];
+  if (gone !== undefined) {
+    return stalled(
+      reason,
+      `${what} An owner, a grant or a policy in the dump names that role, which was dropped since. The live database was not touched. Make it again (it needs no rights and no login): CREATE ROLE ${quoteName(gone)}; then: migration-target reconcile NAME`,
+    );
+  }
   if (/permission denied|must be (owner|member|superuser|able to)/.test(said)) {
     return stalled(
       'PermissionDenied',
@@ -130,5 +126,6 @@ export const toolCommand = (
   program,
   args: ['--no-password', `--dbname=${access.dbname}`, ...args],
   env: access.env,
+  inherit: access.inherit,
   ...rest,
 });

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
+import type { ChildProcess, ChildProcessWithoutNullStreams } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { PassThrough } from 'node:stream';
 import type { Readable, Writable } from 'node:stream';
@@ -12,6 +12,8 @@ export interface Command {
   /** The whole environment of the child: nothing is inherited. */
   readonly env: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** Open files that the child gets too, as its descriptors from 3 on. */
+  readonly inherit?: readonly number[];
   readonly onStderrLine?: (line: string) => void;
   /** Ends the child (SIGTERM, by its own pid; SIGKILL where that is not heard). */
   readonly signal?: AbortSignal;
@@ -46,9 +48,10 @@ export function start(
 ): Running {
   const child = spawn(command.program, [...command.args], {
     env: { ...command.env },
-    stdio: ['pipe', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe', ...(command.inherit ?? [])],
     ...(command.cwd === undefined ? {} : { cwd: command.cwd }),
-  });
+    // All three are pipes; the types only know that of a list of exactly three.
+  }) as ChildProcessWithoutNullStreams;
   // A child that ends before it has read everything closes its end; its exit status is what tells why.
   child.stdin.on('error', () => undefined);
 

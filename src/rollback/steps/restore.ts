@@ -7,8 +7,9 @@ import {
   sameRevisions,
 } from '../compare.ts';
 import { asFailure, type Failure, retry, stalled } from '../errors.ts';
-import type { BackupManifest, Operation, OperationFailure, RestoreIntent } from '../model.ts';
+import type { BackupManifest, DatabaseProperties, Operation, OperationFailure, RestoreIntent } from '../model.ts';
 import { findBackup, note, progressOf, type Scope } from '../scope.ts';
+import { describeSetUp, setUpAs } from '../set-up.ts';
 import { writesSinceBackup } from './change.ts';
 import { findQueryFault } from './verify.ts';
 
@@ -99,16 +100,55 @@ async function carryOut(scope: Scope, operation: Operation, intent: RestoreInten
     );
   await store.recordRestore(manifest.id, live, 'intended');
 
-  await database.createDatabase(intent.into, manifest.properties);
+  const present = await presentProperties(scope, operation);
+  const gone = await database.createDatabase(intent.into, setUpAs(present, manifest.properties));
+  const told = tellSetUp(scope, operation, manifest, { present, gone });
   const progress = progressOf(scope, operation, 'restore');
   await database.restoreInto(intent.into, { path: store.dumpPath(manifest), format: manifest.format }, progress);
   await database.analyze(intent.into);
-  await assertRestored(scope, operation, intent, manifest);
+  await assertRestored(scope, told, intent, manifest);
 
+  // What is told is of a database that is here once it is swapped, whoever finishes then.
+  if (told !== operation) await scope.save(told);
   await scope.lock.assertHeld();
   const { closedMs } = await database.swap(live, intent.into, intent.aside);
   scope.ports.observe(scope.key, operation.id, { kind: 'step', step: 'swap', state: 'finished', ms: closedMs });
-  return finish(scope, operation, intent);
+  return finish(scope, told, intent);
+}
+
+/**
+ * As the operation found the database, which the backup that it began with tells: neither a change that failed half-way nor
+ * a restart makes a difference. Without one (what can't be dumped may still be restored over) as it is now.
+ */
+async function presentProperties({ store, database }: Scope, { backup }: Operation): Promise<DatabaseProperties> {
+  const before = backup === null ? undefined : await findBackup(store, backup.id);
+  return before?.properties ?? database.properties();
+}
+
+/** What of the backup's own set-up the restored database has not, and what of the present one could not be given to it. */
+function tellSetUp(
+  scope: Scope,
+  operation: Operation,
+  { id, properties }: BackupManifest,
+  { present, gone }: { readonly present: DatabaseProperties; readonly gone: readonly string[] },
+): Operation {
+  const { name } = operation.origin.identity;
+  const differences = describeSetUp(present, properties);
+  const messages = [
+    ...(differences === null
+      ? []
+      : [
+          `Database ${name} is set up as it was when this operation began, and not as in backup ${id}: ${differences}. What a migration had set up is for you to set again: see "properties" in the backup's manifest.json.`,
+        ]),
+    ...gone.map(
+      (role) =>
+        `The server has no role "${role}" any more, so database ${name} was restored without what that role had on it. To give it back: CREATE ROLE, then what "properties" in the backup's manifest.json says.`,
+    ),
+  ];
+  // One that was killed here has told them before.
+  return messages
+    .filter((message) => !operation.notes.includes(message))
+    .reduce((so, message) => note(scope, so, message), operation);
 }
 
 /** Equal to what was dumped, at the right revision (stamped where the dump has no version table), and fit for the user's queries. */

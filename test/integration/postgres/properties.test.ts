@@ -4,7 +4,7 @@ import { describe, expect, test } from '@jest/globals';
 import pg from 'pg';
 
 import { createDatabase, databaseUrl, majors, query } from '../../support/postgres.ts';
-import { failureOf, open, silent, temporaryFolder } from './open.ts';
+import { failureOf, open, restoreCopy, silent, temporaryFolder } from './open.ts';
 
 const q = pg.escapeIdentifier;
 
@@ -75,6 +75,12 @@ describe.each(majors)('PostgreSQL %i: a database made again', (major) => {
 
   test.each([
     ['ICU', `LOCALE_PROVIDER icu ICU_LOCALE 'de-DE'`, 15],
+    [
+      'ICU, and one of the C library beside it',
+      `LOCALE_PROVIDER icu ICU_LOCALE 'de-DE' LC_COLLATE 'C' LC_CTYPE 'C'`,
+      15,
+    ],
+    ['one to sort by and another for characters', `LC_COLLATE 'C' LC_CTYPE 'C.UTF-8'`, 15],
     ['ICU with rules of its own', `LOCALE_PROVIDER icu ICU_LOCALE 'de-DE' ICU_RULES '&V << w <<< W'`, 16],
     ['the built-in provider', `LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'`, 17],
     ['no locale, in LATIN1', `LC_COLLATE 'C' LC_CTYPE 'C' ENCODING 'LATIN1'`, 15],
@@ -103,6 +109,56 @@ describe.each(majors)('PostgreSQL %i: a database made again', (major) => {
     expect(await locale(into.name)).toEqual(await locale(name));
   });
 
+  test('is in its tablespace, and a scratch one, which takes as much space, too', async () => {
+    await using database = await createDatabase(major);
+    const { owner, name, server } = database;
+    const space = `space_${owner}`;
+    // In the server's own folder, so that no other has to belong to the server's user.
+    const admin = new pg.Client({ connectionString: server.adminUrl, options: '-c allow_in_place_tablespaces=on' });
+    await admin.connect();
+    await admin.query(`CREATE TABLESPACE ${space} LOCATION ''`);
+    await admin.query(`GRANT CREATE ON TABLESPACE ${space} TO ${owner}`);
+    await admin.query(`ALTER DATABASE ${q(name)} SET TABLESPACE ${space}`);
+    await query(database.url, 'CREATE TABLE t AS SELECT 1 AS i');
+    try {
+      await using folder = await temporaryFolder();
+      await using live = await open(database);
+      const into = await restoreCopy(live, folder.path);
+      const scratch = await live.newDatabase('scratch', 'space');
+      await live.createDatabase(scratch, 'scratch');
+      for (const made of [into, scratch])
+        expect(
+          await query(
+            server.adminUrl,
+            'SELECT spcname FROM pg_tablespace t JOIN pg_database d ON d.dattablespace = t.oid WHERE datname = $1',
+            [made.name],
+          ),
+        ).toEqual([{ spcname: space }]);
+    } finally {
+      await database.drop();
+      await admin.query(`DROP TABLESPACE ${space}`);
+      await admin.end();
+    }
+  });
+
+  test('is a template where the one before was, a scratch one is none, and each can be dropped', async () => {
+    await using database = await createDatabase(major);
+    const { name, server } = database;
+    await query(server.adminUrl, `ALTER DATABASE ${q(name)} IS_TEMPLATE true`);
+    await using folder = await temporaryFolder();
+    await using live = await open(database);
+    const into = await restoreCopy(live, folder.path);
+    const scratch = await live.newDatabase('scratch', 'plate');
+    await live.createDatabase(scratch, 'scratch');
+    expect(
+      await query(server.adminUrl, 'SELECT datname FROM pg_database WHERE datistemplate AND datname = ANY($1)', [
+        [into.name, scratch.name],
+      ]),
+    ).toEqual([{ datname: into.name }]);
+    expect(await live.dropDatabase(into)).toBe(true);
+    expect(await live.dropDatabase(scratch)).toBe(true);
+  });
+
   test('is made anew where an earlier try left it half made, and never over another of its name', async () => {
     await using database = await createDatabase(major);
     await using live = await open(database);
@@ -116,6 +172,48 @@ describe.each(majors)('PostgreSQL %i: a database made again', (major) => {
     });
     expect((await live.newDatabase('scratch', 'half')).name).not.toBe(scratch.name);
     expect(await live.dropDatabase(scratch)).toBe(true);
+  });
+
+  test('has nothing of roles that were dropped since, which are told; what its owner had is of whoever makes it', async () => {
+    await using database = await createDatabase(major);
+    const { owner, name, server } = database;
+    const [before, reader] = [`"be""fore ${owner}"`, `"reader ${owner}"`];
+    await query(
+      server.adminUrl,
+      `CREATE ROLE ${before}; CREATE ROLE ${reader};
+       ALTER DATABASE ${q(name)} OWNER TO ${before};
+       REVOKE ALL ON DATABASE ${q(name)} FROM PUBLIC;
+       REVOKE TEMPORARY ON DATABASE ${q(name)} FROM ${before};
+       GRANT CONNECT ON DATABASE ${q(name)} TO ${reader}, ${owner};
+       ALTER DATABASE ${q(name)} SET work_mem = '5MB';
+       ALTER ROLE ${reader} IN DATABASE ${q(name)} SET work_mem = '6MB';
+       ALTER ROLE ${before} IN DATABASE ${q(name)} SET work_mem = '7MB'`,
+    );
+    await using live = await open(database, { adminUrl: database.adminUrl });
+    const properties = await live.properties();
+    await query(
+      server.adminUrl,
+      `ALTER DATABASE ${q(name)} OWNER TO ${owner}; REVOKE ALL ON DATABASE ${q(name)} FROM ${reader}; DROP ROLE ${reader}, ${before}`,
+    );
+    const into = await live.newDatabase('restored', 'gone');
+    expect(await live.createDatabase(into, properties)).toEqual([`be"fore ${owner}`, `reader ${owner}`]);
+    expect(
+      await query(
+        server.adminUrl,
+        `SELECT pg_get_userbyid(datdba) AS owner,
+           (SELECT array_agg(DISTINCT a.grantee::regrole || ':' || a.privilege_type) FROM aclexplode(datacl) a) AS acl,
+           (SELECT array_agg(setconfig::text) FROM pg_db_role_setting WHERE setdatabase = d.oid) AS settings
+         FROM pg_database d WHERE datname = $1`,
+        [into.name],
+      ),
+    ).toEqual([
+      {
+        owner: 'postgres',
+        acl: [`${owner}:CONNECT`, 'postgres:CONNECT', 'postgres:CREATE'],
+        settings: ['{work_mem=5MB}'],
+      },
+    ]);
+    await live.dropDatabase(into);
   });
 
   test('is refused to a role that may create none, with what to grant', async () => {

@@ -77,6 +77,43 @@ describe.each(majors)('PostgreSQL %i: a restore', (major) => {
     });
   });
 
+  test.each([
+    ['owned', (role: string) => `ALTER TABLE t OWNER TO ${role}`],
+    ['was granted', (role: string) => `GRANT SELECT ON t TO ${role}`],
+    ['a policy names', (role: string) => `CREATE POLICY p ON t TO ${role} USING (true)`],
+  ])('says which role to make again where it was dropped since and %s something', async (_, use) => {
+    await using database = await createDatabase(major, { sql: 'CREATE TABLE t AS SELECT 1 AS i' });
+    const role = `"Gone ${database.owner}"`;
+    await query(database.adminUrl, `CREATE ROLE ${role}; ${use(role)}`);
+    await using folder = await temporaryFolder();
+    await using live = await open(database, { adminUrl: database.adminUrl });
+    const path = join(folder.path, 'dump');
+    const { properties } = await live.dump(path, silent);
+    await query(
+      database.adminUrl,
+      `REASSIGN OWNED BY ${role} TO ${database.owner}; DROP OWNED BY ${role}; DROP ROLE ${role}`,
+    );
+    const into = await live.newDatabase('restored', 'gone');
+    const restore = async (): Promise<void> => {
+      await live.createDatabase(into, properties);
+      await live.restoreInto(into, { path, format: 'directory' }, silent);
+    };
+    expect(await failureOf(restore())).toMatchObject({
+      reason: 'RestoreFailed',
+      kind: 'stalled',
+      message: expect.stringMatching(
+        new RegExp(
+          `The live database was not touched\\. .*: CREATE ROLE ${role}; then: migration-target reconcile NAME$`,
+        ),
+      ),
+    });
+    await query(database.adminUrl, `CREATE ROLE ${role}`);
+    await restore();
+    expect((await live.contents(into)).rowCounts).toEqual({ 'public.t': 1 });
+    await live.dropDatabase(into);
+    await query(database.adminUrl, `DROP ROLE ${role}`);
+  });
+
   test('stamps where the dump carried no version table, as alembic would', async () => {
     await using database = await createDatabase(major, { sql: 'CREATE TABLE t ()' });
     await using live = await open(database, { versionTable: { schema: 'my schema', name: 'v"t' } });

@@ -1,6 +1,7 @@
-import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { describe, expect, test } from '@jest/globals';
@@ -16,6 +17,8 @@ import {
   testServer,
 } from '../../support/postgres.ts';
 import { canonicalSchema, failureOf, open, silent, temporaryFolder, versionTable } from './open.ts';
+
+const copier = join(import.meta.dirname, 'copier.ts');
 
 const named = async (url: string, applicationName: string): Promise<pg.Client> => {
   const client = new pg.Client({ connectionString: url, application_name: applicationName });
@@ -181,11 +184,10 @@ describe.each(majors)('PostgreSQL %i: the tools', (major) => {
       const wrapper = join(folder.path, 'bin', tool);
       await writeFile(
         wrapper,
-        `#!/bin/sh\nif [ "$1" != --version ]; then { echo "$@"; env; stat -c '%a' "$PGSERVICEFILE"; grep passfile "$PGSERVICEFILE"; stat -c '%a' "$(sed -n s/^passfile=//p "$PGSERVICEFILE")"; } >> ${folder.path}/seen; fi\nexec ${binDir}/${tool} "$@"\n`,
+        `#!/bin/sh\nif [ "$1" != --version ]; then { echo "$@"; env; stat -L -c '%a' "$PGSERVICEFILE"; grep passfile "$PGSERVICEFILE"; stat -L -c '%a' "$(sed -n s/^passfile=//p "$PGSERVICEFILE")"; } >> ${folder.path}/seen; fi\nexec ${binDir}/${tool} "$@"\n`,
       );
       await chmod(wrapper, 0o755);
     }
-    const before = new Set(await readdir(tmpdir()));
     process.env['PGPASSWORD'] = 'of the controller';
     try {
       await using live = await open(database, { toolDirectories: [join(folder.path, 'bin')] });
@@ -203,11 +205,36 @@ describe.each(majors)('PostgreSQL %i: the tools', (major) => {
     expect(seen.match(/^\d{3}$/gm)).toEqual(
       Array.from({ length: 2 * (seen.match(/--dbname=/g)?.length ?? 0) }, () => '600'),
     );
-    const left = (await readdir(tmpdir())).filter(
-      (name) => name.startsWith('migration-target-pg-') && !before.has(name),
+    const opened = await Promise.all(
+      (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => 'closed meanwhile')),
     );
-    for (const name of left) expect(seen).not.toContain(name);
+    expect(opened.filter((path) => path.includes('/migration-target-'))).toEqual([]);
   });
+
+  test.each(['pg_dump', 'pg_restore'])(
+    'leave no secret behind where the program is killed over %s, which lives on and can still connect',
+    async (killer) => {
+      await using database = await createDatabase(major, { password: 'p:\\s3cret', sql: versionTable('a1') });
+      await using folder = await temporaryFolder();
+      const { binDir } = await testServer(major);
+      const at = (name: string): string => join(folder.path, name);
+      for (const directory of ['tmp', 'bin']) await mkdir(at(directory));
+      // Once it runs it has been given everything; whoever gave it is killed then. A pipe, so that the end is waited for.
+      spawnSync('mkfifo', [at('told')]);
+      const kill = `if [ "$1" != --version ]; then kill -9 $PPID; { ls -A ${at('tmp')}; for i in 1 2; do ${binDir}/psql "$1" "$2" -XAtc 'SELECT current_user'; done; } > ${at('told')} 2>&1; exit; fi\n`;
+      for (const tool of ['pg_dump', 'pg_restore', 'psql']) {
+        await writeFile(at(`bin/${tool}`), `#!/bin/sh\n${tool === killer ? kill : ''}exec ${binDir}/${tool} "$@"\n`);
+        await chmod(at(`bin/${tool}`), 0o755);
+      }
+      const controller = spawn(process.execPath, [copier, database.url, at('bin'), at('dump')], {
+        stdio: ['ignore', 'ignore', 'inherit'],
+        env: { ...process.env, NODE_OPTIONS: '', TMPDIR: at('tmp') },
+      });
+      const [, signal] = (await once(controller, 'exit')) as [number | null, string | null];
+      expect(signal).toBe('SIGKILL');
+      expect(await readFile(at('told'), 'utf8')).toBe(`${database.owner}\n${database.owner}\n`);
+    },
+  );
 });
 
 describe.each(majors)('PostgreSQL %i: a URL', (major) => {
