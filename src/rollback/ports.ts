@@ -81,6 +81,14 @@ export interface Contents {
   readonly versionTable: VersionTable;
 }
 
+/** What of its properties a new database has not. */
+export interface LeftOut {
+  /** Roles that the server no longer has: what they had is left out, and what they owned is the worker's. */
+  readonly roles: readonly string[];
+  /** Settings that the worker may not make, e.g. `ALTER ROLE "reader" SET "work_mem"`; without their values. */
+  readonly settings: readonly string[];
+}
+
 /** Where a swap stands, told from names, oids and `datallowconn` alone. */
 export type SwapState =
   | { readonly kind: 'notSwapped'; readonly liveClosed: boolean; readonly intoExists: boolean }
@@ -119,11 +127,8 @@ export interface LiveDatabase extends AsyncDisposable {
 
   /** An unused oid for a database to be created, so that it can be journalled first. The name carries `id`, at most 63 bytes, and differs from the live name. */
   newDatabase(purpose: 'scratch' | 'restored' | 'old', id: string): Promise<OwnDatabase>;
-  /**
-   * `CREATE DATABASE … OID = …`; PUBLIC may not connect to a scratch one. Returns the roles that the properties name and the
-   * server no longer has: what they had is left out, and what they owned is the worker's. Throws PermissionDenied.
-   */
-  createDatabase(database: OwnDatabase, properties: DatabaseProperties | 'scratch'): Promise<readonly string[]>;
+  /** `CREATE DATABASE … OID = …`; PUBLIC may not connect to a scratch one. Throws PermissionDenied. */
+  createDatabase(database: OwnDatabase, properties: DatabaseProperties | 'scratch'): Promise<LeftOut>;
   /** Drops it if, and only if, that name has that oid; says whether it existed. Ends its sessions first. */
   dropDatabase(database: OwnDatabase): Promise<boolean>;
   /** pg_restore of a directory-format dump, or psql for a plain one (refusing its backslash commands). */

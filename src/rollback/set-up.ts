@@ -32,12 +32,11 @@ export function describeSetUp(present: DatabaseProperties, backup: DatabasePrope
   return `${differences.slice(0, mostTold).join('; ')}${more}`;
 }
 
+const byName = (statements: readonly string[]): ReadonlyMap<string, string> =>
+  new Map(statements.map((statement) => [shortName(statement), statement]));
+
 /** `GRANT CONNECT TO "reader"`, `ALTER DATABASE SET "search_path"`: without the value of a setting, which can be a secret. */
-function byName(statements: readonly string[]): ReadonlyMap<string, string> {
-  return new Map(
-    statements.map((statement) => {
-      const short = statement.replace(/ (ON|IN) DATABASE %DATABASE%/, '').replace(' %DATABASE%', '');
-      return [short.startsWith('ALTER ') ? (short.split(' TO ')[0] ?? '') : short, statement];
-    }),
-  );
+export function shortName(statement: string): string {
+  const short = statement.replace(/ (ON|IN) DATABASE %DATABASE%/, '').replace(' %DATABASE%', '');
+  return short.startsWith('ALTER ') ? (short.split(' TO ')[0] ?? '') : short;
 }

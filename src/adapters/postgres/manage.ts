@@ -1,5 +1,7 @@
 import { randomInt } from 'node:crypto';
+import { Failure } from '../../rollback/errors.ts';
 import type { DatabaseProperties, OwnDatabase } from '../../rollback/model.ts';
+import type { LeftOut } from '../../rollback/ports.ts';
 import { derivedName, quoteName } from './identifiers.ts';
 import type { Purpose } from './identifiers.ts';
 import { creationStatements, namedRoles, withoutRoles } from './properties.ts';
@@ -44,21 +46,28 @@ export async function reserveDatabase(
 }
 
 /**
- * Where a creation was cut off before, what it left is dropped first: it has that very oid. Returns the roles that are no
- * longer there, and so have no part in it.
+ * Where a creation was cut off before, what it left is dropped first: it has that very oid. A setting that only a superuser
+ * may make is no reason to have no database.
  */
 export async function createDatabase(
   maintenance: Statements,
   database: OwnDatabase,
   properties: DatabaseProperties,
   major: number,
-): Promise<readonly string[]> {
+): Promise<LeftOut> {
   await dropDatabase(maintenance, database);
-  const gone = await goneRoles(maintenance, namedRoles(properties));
-  const possible = withoutRoles(properties, new Set(gone), maintenance.subject.role);
-  for (const statement of creationStatements(database, possible, major))
-    await maintenance.script('Creating a database', statement);
-  return gone;
+  const roles = await goneRoles(maintenance, namedRoles(properties));
+  const possible = withoutRoles(properties, new Set(roles), maintenance.subject.role);
+  const settings: string[] = [];
+  for (const { sql, setting } of creationStatements(database, possible, major)) {
+    try {
+      await maintenance.script('Creating a database', sql);
+    } catch (error) {
+      if (setting === null || !(error instanceof Failure) || error.reason !== 'PermissionDenied') throw error;
+      settings.push(setting);
+    }
+  }
+  return { roles, settings };
 }
 
 async function goneRoles(maintenance: Statements, roles: readonly string[]): Promise<readonly string[]> {

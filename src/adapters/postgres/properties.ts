@@ -1,5 +1,6 @@
 import { stalled } from '../../rollback/errors.ts';
 import type { DatabaseProperties } from '../../rollback/model.ts';
+import { shortName } from '../../rollback/set-up.ts';
 import { quoteName, quoteText } from './identifiers.ts';
 import type { Statements } from './session.ts';
 
@@ -144,16 +145,29 @@ export function creationStatements(
   database: { readonly name: string; readonly oid: number },
   properties: DatabaseProperties,
   major: number,
-): readonly string[] {
+): readonly CreationStatement[] {
   const name = quoteName(database.name);
   const locale = localeClauses(properties, major);
-  return [
+  const create =
     `CREATE DATABASE ${name} OID = ${database.oid} TEMPLATE = template0 OWNER = ${quoteName(properties.owner)} ` +
-      `ENCODING = ${quoteText(properties.encoding)} LC_COLLATE = ${quoteText(properties.collate)} LC_CTYPE = ${quoteText(properties.ctype)}${locale}` +
-      `${properties.tablespace === 'pg_default' ? '' : ` TABLESPACE = ${quoteName(properties.tablespace)}`} CONNECTION LIMIT = ${properties.connectionLimit}`,
-    ...properties.statements.map((statement) => statement.replaceAll(placeholder, () => name)),
-    ...(properties.comment === null ? [] : [`COMMENT ON DATABASE ${name} IS ${quoteText(properties.comment)}`]),
+    `ENCODING = ${quoteText(properties.encoding)} LC_COLLATE = ${quoteText(properties.collate)} LC_CTYPE = ${quoteText(properties.ctype)}${locale}` +
+    `${properties.tablespace === 'pg_default' ? '' : ` TABLESPACE = ${quoteName(properties.tablespace)}`} CONNECTION LIMIT = ${properties.connectionLimit}`;
+  return [
+    { sql: create, setting: null },
+    ...properties.statements.map((statement) => ({
+      sql: statement.replaceAll(placeholder, () => name),
+      setting: / SET /.test(statement) ? shortName(statement) : null,
+    })),
+    ...(properties.comment === null
+      ? []
+      : [{ sql: `COMMENT ON DATABASE ${name} IS ${quoteText(properties.comment)}`, setting: null }]),
   ];
+}
+
+export interface CreationStatement {
+  readonly sql: string;
+  /** What it sets, without the value: `ALTER DATABASE SET "work_mem"`; null: it is no setting. */
+  readonly setting: string | null;
 }
 
 function localeClauses({ localeProvider, icuLocale, icuRules }: DatabaseProperties, major: number): string {

@@ -8,6 +8,7 @@ import {
 } from '../compare.ts';
 import { asFailure, type Failure, retry, stalled } from '../errors.ts';
 import type { BackupManifest, DatabaseProperties, Operation, OperationFailure, RestoreIntent } from '../model.ts';
+import type { LeftOut } from '../ports.ts';
 import { findBackup, note, progressOf, type Scope } from '../scope.ts';
 import { describeSetUp, setUpAs } from '../set-up.ts';
 import { writesSinceBackup } from './change.ts';
@@ -101,8 +102,8 @@ async function carryOut(scope: Scope, operation: Operation, intent: RestoreInten
   await store.recordRestore(manifest.id, live, 'intended');
 
   const present = await presentProperties(scope, operation);
-  const gone = await database.createDatabase(intent.into, setUpAs(present, manifest.properties));
-  const told = tellSetUp(scope, operation, manifest, { present, gone });
+  const leftOut = await database.createDatabase(intent.into, setUpAs(present, manifest.properties));
+  const told = tellSetUp(scope, operation, manifest, { present, leftOut });
   const progress = progressOf(scope, operation, 'restore');
   await database.restoreInto(intent.into, { path: store.dumpPath(manifest), format: manifest.format }, progress);
   await database.analyze(intent.into);
@@ -130,7 +131,7 @@ function tellSetUp(
   scope: Scope,
   operation: Operation,
   { id, properties }: BackupManifest,
-  { present, gone }: { readonly present: DatabaseProperties; readonly gone: readonly string[] },
+  { present, leftOut }: { readonly present: DatabaseProperties; readonly leftOut: LeftOut },
 ): Operation {
   const { name } = operation.origin.identity;
   const differences = describeSetUp(present, properties);
@@ -140,7 +141,11 @@ function tellSetUp(
       : [
           `Database ${name} is set up as it was when this operation began, and not as in backup ${id}: ${differences}. What a migration had set up is for you to set again: see "properties" in the backup's manifest.json.`,
         ]),
-    ...gone.map(
+    ...leftOut.settings.map(
+      (setting) =>
+        `The role that restored database ${name} may not run ${setting}, so that is not set. As a superuser, set it again: see "properties" in the backup's manifest.json.`,
+    ),
+    ...leftOut.roles.map(
       (role) =>
         `The server has no role "${role}" any more, so database ${name} was restored without what that role had on it. To give it back: CREATE ROLE, then what "properties" in the backup's manifest.json says.`,
     ),

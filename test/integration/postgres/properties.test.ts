@@ -196,7 +196,10 @@ describe.each(majors)('PostgreSQL %i: a database made again', (major) => {
       `ALTER DATABASE ${q(name)} OWNER TO ${owner}; REVOKE ALL ON DATABASE ${q(name)} FROM ${reader}; DROP ROLE ${reader}, ${before}`,
     );
     const into = await live.newDatabase('restored', 'gone');
-    expect(await live.createDatabase(into, properties)).toEqual([`be"fore ${owner}`, `reader ${owner}`]);
+    expect(await live.createDatabase(into, properties)).toEqual({
+      roles: [`be"fore ${owner}`, `reader ${owner}`],
+      settings: [],
+    });
     expect(
       await query(
         server.adminUrl,

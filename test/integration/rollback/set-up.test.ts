@@ -166,6 +166,25 @@ test('a role that is dropped between the backup and the restore is left out, and
   });
 });
 
+test('settings that only a superuser may make stop neither a backup nor a restore, and are told', async () => {
+  await using scene = await createScene(16, { history: raising });
+  const reader = `reader of ${scene.database.name}`;
+  await admin(
+    scene,
+    `CREATE ROLE "${reader}"; ALTER ROLE "${reader}" IN DATABASE DB SET work_mem = '6MB';
+     ALTER DATABASE DB SET myapp.token = 's3cret'; ALTER DATABASE DB SET work_mem = '7MB'`,
+  );
+  await scene.goTo('a1');
+  await scene.goTo('a3');
+  const { outcome } = await scene.goTo('a1');
+  expect(said(outcome)).toMatch(/^ready RestoredFromBackup: /);
+  expect(await setUpOf(scene)).toMatchObject({ settings: ['-:{work_mem=7MB}'] });
+  const told = scene.observed.flatMap((event) => (event.kind === 'note' ? [event.message] : []));
+  for (const setting of ['ALTER DATABASE SET "myapp"."token"', `ALTER ROLE "${reader}" SET "work_mem"`])
+    expect(told).toContainEqual(expect.stringContaining(`may not run ${setting}, so that is not set. As a superuser`));
+  expect(JSON.stringify([outcome, scene.observed])).not.toContain('s3cret');
+});
+
 /** The real adapter, but for what `change` says of each database that it opens. */
 const withDatabase = (ports: Ports, change: (live: LiveDatabase) => Partial<LiveDatabase>): Ports => ({
   ...ports,
