@@ -163,12 +163,6 @@ function afterFailure(
       `alembic ended with an error after its last commit: ${describe(error)}`,
     );
   }
-  const isPassing =
-    error.kind === 'lockTimeout' ||
-    error.kind === 'connectionLost' ||
-    error.kind === 'outOfMemory' ||
-    error.kind === 'fenced' ||
-    error.kind === 'timedOut';
   if (error.kind === 'lockTimeout' && place.kind !== 'between' && operation.attempts < maxAttempts) {
     return note(
       scope,
@@ -178,7 +172,9 @@ function afterFailure(
   }
   return giveUp(operation, {
     reason: reasonFor(error, plan),
-    passing: isPassing,
+    // Only a migration that failed by itself tells that the way down can't be trusted; an env.py that can't run, a Python
+    // that was killed, a lock say nothing of it, and are no reason to give up what was written since an older backup.
+    passing: error.kind !== 'migration',
     committed: error.committed,
     message: describe(error),
   });

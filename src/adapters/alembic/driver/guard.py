@@ -236,7 +236,8 @@ WAITED = ("55P03", "40P01")
 
 #: Oldest first. Row locks show as relation locks of their table.
 HOLDERS = (
-    "SELECT c.relname, l.mode, l.pid, a.usename, a.application_name, a.state,"
+    "SELECT c.relname, (SELECT pg_catalog.array_to_string(pg_catalog.array_agg(i.relname::text), ' ') FROM pg_catalog.pg_index x"
+    " JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid WHERE x.indrelid = c.oid), l.mode, l.pid, a.usename, a.application_name, a.state,"
     " extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::bigint"
     " FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation"
     " JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid"
@@ -251,8 +252,9 @@ READS_AND_WRITES = re.compile(r"\s*(select|insert|update|delete|merge|copy|with)
 def blocker_among(rows, statement):
     words = set(re.findall(r"\w+", statement))
     harmless = ("AccessShareLock",) if READS_AND_WRITES.match(statement) else ()
-    for relation, mode, pid, user, application, state, seconds in rows:
-        if relation in words and mode not in harmless:
+    for relation, indexes, mode, pid, user, application, state, seconds in rows:
+        # DROP INDEX names an index, and waits for who holds its table.
+        if not words.isdisjoint([relation, *(indexes or "").split()]) and mode not in harmless:
             return "pid %d (user %s, application %r, %s, in its transaction for %s s) holds %s on %s" % (
                 pid, user, application or "", state, seconds, mode, relation)
     return None
