@@ -24,7 +24,7 @@ const database = z
     versionTable: identifier('The name of alembic’s version table.').default('alembic_version'),
     versionTableSchema: identifier('The schema that alembic’s version table is in.').default('public'),
     lockTimeout: positiveDuration(
-      'How long a statement may wait for a lock that another session holds, before the change is given up and tried again later.',
+      'How long a statement may wait for a lock that another session holds, before the change is given up; it is tried three times in all.',
     ).default('5s'),
   })
   .describe('Which database, and how it is reached.');

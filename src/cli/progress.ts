@@ -143,6 +143,8 @@ export function showProgress({ screen, now, describe = () => null, verbose = fal
           return line(
             `      ${migrated(event.event.step.direction, event.event.step.revision, event.event.index, event.event.total)}  ${paint('dim', formatDuration(event.event.ms))}`,
           );
+        case 'refused':
+          return; // the outcome says why
         case 'note':
           clear();
           screen.write(`${paint(event.level === 'warn' ? 'yellow' : 'dim', wrap(event.message, '      ', width))}\n`);

@@ -2,10 +2,12 @@
  * What the procedure needs of the world. Adapters implement it; nothing here knows how.
  * Methods return expected outcomes as values and throw a `Failure` (errors.ts) for what stops an operation.
  */
+import type { Reason } from '../api/reasons.ts';
 import type { MigrationTarget, TargetKey, TargetSpec, TargetStatus, ValueSource } from '../api/target.ts';
 import type { BackupObjects, UnsupportedObjects } from './backup-objects.ts';
 import type {
   BackupManifest,
+  ChangePlan,
   DatabaseIdentity,
   DatabaseProperties,
   DatabaseState,
@@ -121,7 +123,7 @@ export interface LiveDatabase extends AsyncDisposable {
   query(sql: string, database?: OwnDatabase): Promise<string | null>;
 
   /** Dumps into `directory` (which must not exist), counts and revisions read in the dump's own snapshot. */
-  dump(directory: string, progress: Progress): Promise<DumpResult>;
+  dump(directory: string, progress: Progress, signal?: AbortSignal): Promise<DumpResult>;
   /** What was written since the snapshot by anybody. */
   writesSince(snapshot: Snapshot): Promise<readonly TableWrites[]>;
 
@@ -140,6 +142,7 @@ export interface LiveDatabase extends AsyncDisposable {
       /** Of a directory-format dump: without its rows. */ readonly schemaOnly?: boolean;
     },
     progress: Progress,
+    signal?: AbortSignal,
   ): Promise<void>;
   /** ANALYZE of a restored database: without it the first queries after a swap would be planned blindly. */
   analyze(database: OwnDatabase): Promise<void>;
@@ -384,6 +387,8 @@ export type OperationEvent =
       readonly what: string;
     }
   | { readonly kind: 'migration'; readonly event: MigrationEvent }
+  /** What was planned is not begun: the policy, or the database, is in the way. */
+  | { readonly kind: 'refused'; readonly operation: ChangePlan['kind'] | 'restore'; readonly reason: Reason }
   | { readonly kind: 'note'; readonly level: 'info' | 'warn'; readonly message: string };
 
 export interface Ports {

@@ -33,6 +33,8 @@ export interface Scope extends AsyncDisposable {
     operation: Pick<Operation, 'id'>,
     step: OperationStep,
   ) => (state: 'started' | 'finished' | 'failed', message?: string, ms?: number) => void;
+  /** Aborted once `spec.timeout` is over; not for what must not be interrupted: the change and the restore. */
+  readonly deadline: (operation: Operation) => AbortSignal;
   /** Throws OperationInterrupted if the controller is stopping: between steps, where nothing is half done. */
   readonly stopIfAsked: (operation: Operation) => void;
 }
@@ -72,6 +74,10 @@ export function createScope(
         ...(message === undefined ? {} : { message }),
         ...(ms === undefined ? {} : { ms }),
       }),
+    deadline: ({ startedAt }) => {
+      const endsAt = Date.parse(startedAt) + seconds(target.spec.timeout) * 1000;
+      return AbortSignal.timeout(Math.max(0, endsAt - ports.clock.now().getTime()));
+    },
     stopIfAsked: (operation) => {
       if (!visit.signal.aborted) return;
       throw retry(

@@ -37,11 +37,9 @@ export interface Visit {
 /** The annotations that ask for one more try, the own one first. */
 export const requestAnnotations = ['migrationtarget.dev/requestedAt', 'reconcile.fluxcd.io/requestedAt'] as const;
 
-/** The newest request made by annotation, as it was written, or null. */
-export function requestedAt(target: MigrationTarget): string | null {
-  for (const name of requestAnnotations) {
-    const value = target.metadata.annotations[name];
-    if (value !== undefined && value !== '') return value;
-  }
-  return null;
+/** The newest request made by annotation, as it was written, or null. Where their times can't be compared, the own one. */
+export function requestedAt({ metadata }: MigrationTarget): string | null {
+  const [first, ...others] = requestAnnotations.flatMap((name) => metadata.annotations[name] || []);
+  if (first === undefined) return null;
+  return others.reduce((newest, one) => (Date.parse(one) > Date.parse(newest) ? one : newest), first);
 }

@@ -62,6 +62,9 @@ export function logOperation(logger: Logger, key: TargetKey, operationId: string
     case 'migration':
       logMigration(log, event.event);
       return;
+    case 'refused':
+      log.warn({ reason: event.reason }, `${event.operation} refused: ${event.reason}`);
+      return;
     case 'note':
       log[event.level](event.message);
   }

@@ -3,7 +3,7 @@ import { collectDefaultMetrics, Registry } from 'prom-client';
 import { keyText, type HistoryEntry, type MigrationTarget, type TargetKey, type TargetStatus } from '../api/target.ts';
 import type { Clock, OperationEvent } from '../rollback/ports.ts';
 import { definitions, registerProcessMetrics, type LoopMetrics, type MetricDescription } from './process-metrics.ts';
-import { targetFacts, unixSeconds } from './target-facts.ts';
+import { targetFacts, unixSeconds, type OperationName, type OperationResult } from './target-facts.ts';
 import { escapeLabel, families, type TargetRecord } from './target-series.ts';
 
 export interface Metrics {
@@ -59,6 +59,9 @@ export function createMetrics(options: { readonly version: string; readonly cloc
     return record;
   };
 
+  const count = ({ operations }: TargetRecord, counter: `${OperationName}/${OperationResult}`): void =>
+    void operations.set(counter, (operations.get(counter) ?? 0) + 1);
+
   return {
     observeStatus(key, target, status) {
       const record = recordOf(key);
@@ -66,8 +69,7 @@ export function createMetrics(options: { readonly version: string; readonly cloc
       for (const entry of status.history) {
         // What ended before this process started was counted by the one before.
         if (record.counted.has(entry.operationId) || unixSeconds(entry.finishedAt) < createdAt) continue;
-        const counter = `${entry.kind}/${entry.result}` as const;
-        record.operations.set(counter, (record.operations.get(counter) ?? 0) + 1);
+        count(record, `${entry.kind}/${entry.result}`);
         if (fellBack(entry, record.swapped)) record.restoreFallbacks += 1;
         const seconds = Math.max(0, unixSeconds(entry.finishedAt) - unixSeconds(entry.startedAt));
         own.operationEnded(entry.kind, entry.result, seconds);
@@ -77,6 +79,7 @@ export function createMetrics(options: { readonly version: string; readonly cloc
       for (const id of record.swapped) if (id !== status.operation?.id) record.swapped.delete(id);
     },
     observeOperation(key, operationId, event) {
+      if (event.kind === 'refused') count(recordOf(key), `${event.operation}/refused`);
       if (event.kind !== 'step') return;
       const { step, state, ms } = event;
       if (state === 'finished' && step === 'swap') recordOf(key).swapped.add(operationId);

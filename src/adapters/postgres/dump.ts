@@ -26,7 +26,12 @@ const withoutZstd = new Set<string>();
  * Dumps the live database into `directory`, which must not exist. Counts, revisions and properties are read in the very
  * snapshot that pg_dump uses. `--no-sync`: whoever puts the folder into the catalogue fsyncs each file and the folder.
  */
-export async function dump(context: Context, directory: string, progress: Progress): Promise<DumpResult> {
+export async function dump(
+  context: Context,
+  directory: string,
+  progress: Progress,
+  signal: AbortSignal = context.signal,
+): Promise<DumpResult> {
   if (await exists(directory))
     throw stalled(
       'BackupFailed',
@@ -64,7 +69,7 @@ export async function dump(context: Context, directory: string, progress: Progre
             '--no-sync',
             '--verbose',
           ],
-          { signal: AbortSignal.any([context.signal, abort.signal]), onStderrLine: reportTables },
+          { signal: AbortSignal.any([context.signal, signal, abort.signal]), onStderrLine: reportTables },
         ),
       );
     const dumping = dumpCompressed(tools, session.server.major, attempt);

@@ -65,13 +65,13 @@ export function createLiveDatabase(context: Context): LiveDatabase {
       });
     },
 
-    dump: (directory, progress) => dump(context, directory, progress),
+    dump: (directory, progress, signal) => dump(context, directory, progress, signal),
     writesSince: (then) => inSnapshot((snapshot) => findWrites(snapshot, then)),
 
     newDatabase: async (purpose, id) => reserveDatabase(await context.onMaintenance(), live, purpose, id),
     createDatabase: createOwn,
     dropDatabase: dropOwn,
-    restoreInto: (database, from, progress) => restoreInto(context, database, from, progress),
+    restoreInto: (database, from, progress, signal) => restoreInto(context, database, from, progress, signal),
     async analyze(database) {
       await using session = await connectToOwn(context, database);
       await session.script('Analyzing', 'ANALYZE');

@@ -32,13 +32,14 @@ export async function restoreInto(
   database: OwnDatabase,
   dump: Dump,
   progress: Progress,
+  signal: AbortSignal = context.signal,
 ): Promise<void> {
   const maintenance = await context.onMaintenance();
   await assertOwn(maintenance, database);
   const tools = await context.tools(maintenance.server.major);
   const outcome =
     dump.format === 'directory'
-      ? await restoreDirectory(context, tools, database, dump, progress)
+      ? await restoreDirectory(context, tools, database, dump, progress, AbortSignal.any([context.signal, signal]))
       : await restorePlain(context, tools, database, dump.path, progress);
   if (outcome.code !== 0) {
     throw toolFailure(
@@ -92,6 +93,7 @@ async function restoreDirectory(
   database: OwnDatabase,
   { path, schemaOnly = false }: Dump,
   progress: Progress,
+  signal: AbortSignal,
 ): Promise<Outcome> {
   const { tocBytes, bytes, tables } = await measure(path);
   const jobs = jobsFor(bytes * 4);
@@ -111,7 +113,7 @@ async function restoreDirectory(
         path,
       ],
       {
-        signal: context.signal,
+        signal,
         onStderrLine: tableCounter(progress, tables, 'tables restored'),
       },
     ),

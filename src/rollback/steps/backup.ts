@@ -37,15 +37,16 @@ async function take(scope: Scope, operation: Operation): Promise<{ manifest: Bac
   const startedAt = ports.clock.now();
   const progress = progressOf(scope, operation, 'backup');
   const id = store.newId(startedAt);
+  const deadline = scope.deadline(operation);
   const draft = await store.begin(id, operation.id);
   if (await scope.scratch.reserve(scratchNeeded(operation.plan))) await scope.save(operation);
   try {
     return await withScratch(scope, operation, async ({ database: scratch, created }) => {
-      const dump = await database.dump(draft.dumpDirectory, progress);
+      const dump = await database.dump(draft.dumpDirectory, progress, deadline);
       assertUnmoved(operation, dump.revisions);
       await created;
       scope.scratch.createAhead();
-      await database.restoreInto(scratch, { path: draft.dumpDirectory, format: 'directory' }, progress);
+      await database.restoreInto(scratch, { path: draft.dumpDirectory, format: 'directory' }, progress, deadline);
       const restored = await database.contents(scratch);
       const facts = { rowCounts: dump.snapshot.rowCounts, revisions: dump.revisions, schema: null };
       const fault = findRestoreFault(facts, null, restored);
@@ -84,6 +85,13 @@ async function take(scope: Scope, operation: Operation): Promise<{ manifest: Bac
     });
   } catch (thrown) {
     await draft.discard();
+    if (deadline.aborted) {
+      throw stalled(
+        'TimedOut',
+        `The backup of ${operation.origin.identity.name} did not end within spec.timeout (${target.spec.timeout}). Nothing was changed. Give it more time, then: migration-target reconcile ${key.name}`,
+        thrown,
+      );
+    }
     const failure = asFailure(thrown);
     if (failure.reason !== 'InternalError') throw failure;
     throw stalled(

@@ -32,6 +32,7 @@ export async function plan(scope: Scope, checked: Extract<Checked, { readonly ki
         },
       };
     case 'refuse':
+      tellRefusal(scope, checked, planned);
       return { kind: 'settled', seen, outcome: { kind: 'stalled', reason: planned.reason, message: planned.message } };
     case 'upgrade':
     case 'downgrade':
@@ -53,6 +54,16 @@ export async function plan(scope: Scope, checked: Extract<Checked, { readonly ki
         ),
       );
   }
+}
+
+/** A revision that can't even be found is no operation that was refused. */
+function tellRefusal(
+  { asked, key, operationId, ports }: Scope,
+  { restoreFrom }: Pick<Extract<Checked, { readonly kind: 'due' }>, 'restoreFrom'>,
+  { change, reason }: Extract<Plan, { readonly kind: 'refuse' }>,
+): void {
+  const operation = change?.kind ?? (restoreFrom !== null || asked.kind === 'restore' ? 'restore' : null);
+  if (operation !== null) ports.observe(key, operationId, { kind: 'refused', operation, reason });
 }
 
 /** A backup and a restore need no scripts, so no Python runs for them. */

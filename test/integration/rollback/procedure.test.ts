@@ -47,4 +47,15 @@ describe.each(majors)('PostgreSQL %i: the procedure', (major) => {
     expect(status.history).toHaveLength(1);
     expect(await contentChecksum(scene.database.adminUrl)).toBe(before);
   });
+
+  test('tells of a downgrade that the policy forbids, and does nothing of it', async () => {
+    await using scene = await createScene(major, { history: threeSteps });
+    await scene.goTo('a2');
+    const before = await contentChecksum(scene.database.adminUrl);
+    const { outcome } = await scene.goTo('a1', { policy: { dataLoss: 'Forbid' } });
+    expect(said(outcome)).toMatch(/^stalled DataLossForbidden: .*spec\.policy\.dataLoss/);
+    expect(scene.observed).toContainEqual({ kind: 'refused', operation: 'downgrade', reason: 'DataLossForbidden' });
+    expect(await contentChecksum(scene.database.adminUrl)).toBe(before);
+    expect(await scene.databases()).toEqual([scene.database.name]);
+  });
 });

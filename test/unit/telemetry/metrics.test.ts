@@ -121,6 +121,14 @@ describe('the metrics of a target', () => {
     expect((await scrape(metrics)).get('migrationtarget_step_duration_seconds_count{step="restore"}')).toBe(0);
   });
 
+  test('an operation that was refused is counted as such', async () => {
+    const { metrics, value } = setUp();
+    metrics.observeStatus(key, target(), inSync);
+    expect(await value('operations_total', ',operation="downgrade",result="refused"')).toBe(0);
+    metrics.observeOperation(key, 'op', { kind: 'refused', operation: 'downgrade', reason: 'DataLossForbidden' });
+    expect(await value('operations_total', ',operation="downgrade",result="refused"')).toBe(1);
+  });
+
   test('the series of a target that is gone go, and only those', async () => {
     const { metrics } = setUp();
     metrics.observeStatus(key, target(), inSync);
