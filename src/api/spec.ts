@@ -294,7 +294,9 @@ export const targetSpec = withRules(
           .min(1)
           .max(128)
           .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'write the id of a backup as "migration-target backups NAME" lists it')
-          .describe('The id of a backup in the catalogue (migration-target backups NAME).'),
+          .describe(
+            'The id of a backup in the catalogue (migration-target backups NAME). One without a version table is taken to be at the declared revision.',
+          ),
       })
       .describe('A backup to restore, once for each backup and database, before the declared revision is gone for.')
       .optional(),

@@ -70,7 +70,7 @@ export function decide(input: PlanInput): Plan {
 /** `restoreFrom`, or a person's `restore`: it comes before everything else, the revision is looked at afterwards. */
 export function decideRestore(
   input: RestoreInput,
-  wanted: { readonly backup: string; readonly because: string },
+  wanted: { readonly backup: string; readonly because: string; readonly graph?: RevisionGraph | null },
 ): Plan {
   const backup = input.backups.find(({ id }) => id === wanted.backup);
   const broken = input.broken.find(({ id }) => id === wanted.backup);
@@ -97,7 +97,27 @@ export function decideRestore(
       `Backup ${backup.id} is of database ${backup.database.name} on server ${backup.database.systemIdentifier}, not of ${name} on ${systemIdentifier}. See: migration-target backups ${input.name}`,
     );
   }
-  return restore(input, backup, wanted.because, '');
+  if (backup.revisions === null && wanted.graph != null)
+    return restoreUnmarked(input, backup, wanted.because, wanted.graph);
+  return restore(input, backup, wanted.because, '', backup.revisions ?? []);
+}
+
+/** Whether the scripts are needed to decide: a dump without a version table is at the revision that is declared with it. */
+export const isUnmarked = (backups: readonly BackupManifest[], id: string): boolean =>
+  backups.find((backup) => backup.id === id)?.revisions === null;
+
+/** Nobody guesses: who declares `revision` and `restoreFrom` says that the backup is at it. But it has to be a revision. */
+function restoreUnmarked(input: RestoreInput, backup: BackupManifest, because: string, graph: RevisionGraph): Plan {
+  const desired = appliedBelow(graph, input.desired);
+  if (desired.kind === 'known') {
+    const marked = `${because}, and says that it is at ${formatHeads(input.desired)}: the dump has no version table`;
+    return restore(input, backup, marked, graph.digest, input.desired);
+  }
+  return refuse(
+    input,
+    'RevisionNotFound',
+    `Backup ${backup.id} has no version table, so it is taken to be at the declared revision, and the scripts have no ${formatHeads(desired.missing)}. Declare the revision that the backup is at, one of: ${knownIds(graph)}. See: migration-target history ${input.name}`,
+  );
 }
 
 // --------------------------------------------------------------------------------------------------- rules
@@ -228,7 +248,7 @@ function chooseChangeFallback(input: PlanInput, kind: ChangePlan['kind']): Fallb
 
 function fallbackRestore(input: PlanInput, because: string): Plan | null {
   const backup = permittedFallback(input);
-  if (backup.kind === 'backup') return restore(input, backup.manifest, because, input.graph.digest);
+  if (backup.kind === 'backup') return restore(input, backup.manifest, because, input.graph.digest, input.desired);
   if (backup.kind === 'forbidden') {
     return refuse(
       input,
@@ -239,7 +259,13 @@ function fallbackRestore(input: PlanInput, because: string): Plan | null {
   return null;
 }
 
-function restore(input: RestoreInput, backup: BackupManifest, because: string, scripts: string): Plan {
+function restore(
+  input: RestoreInput,
+  backup: BackupManifest,
+  because: string,
+  scripts: string,
+  desired: readonly string[],
+): Plan {
   const forbidden = restoreForbidden(input);
   if (forbidden !== null) {
     return refuse(
@@ -254,7 +280,7 @@ function restore(input: RestoreInput, backup: BackupManifest, because: string, s
   const plan = {
     kind: 'restore',
     current,
-    desired: backup.revisions ?? [],
+    desired,
     backup: backup.id,
     takenAt: backup.finishedAt,
     because,

@@ -6,7 +6,7 @@ import { revisionsOf } from './compare.ts';
 import { declaredRevisions, keyOf, type MigrationTarget } from '../api/target.ts';
 import { resolveRevision } from './graph.ts';
 import type { BackupManifest, ChangePlan, DatabaseState, Operation, Plan, RevisionGraph } from './model.ts';
-import { decide, decideRestore, type RestoreInput } from './plan.ts';
+import { decide, decideRestore, isUnmarked, type RestoreInput } from './plan.ts';
 import type { AlembicSession, BackupStore, BrokenBackup, Ports } from './ports.ts';
 import { startAlembic } from './scope.ts';
 import { journalOf, statusOf } from './status.ts';
@@ -23,7 +23,7 @@ export interface Preview {
   /** Absolute: as declared, or what was typed instead. */
   readonly desired: readonly string[];
   readonly state: DatabaseState;
-  /** null: not needed, since a backup is restored. */
+  /** null: not needed, since a backup is restored that tells its revision. */
   readonly graph: RevisionGraph | null;
   /** Newest first. */
   readonly backups: readonly BackupManifest[];
@@ -58,11 +58,13 @@ export async function preview(target: MigrationTarget, ports: Ports, options: Pr
     const input = { ...inputOf(target, state, { backups, broken }), desired };
     if (restored !== null) {
       const because = options.restore === undefined ? 'spec.restoreFrom declares it' : 'it was asked for';
+      const isDeclared = options.restore === undefined;
+      const graph = isDeclared && isUnmarked(backups, restored) ? await (await alembic()).graph() : null;
       return {
-        plan: decideRestore(input, { backup: restored, because }),
+        plan: decideRestore(input, { backup: restored, because, graph }),
         desired,
         state,
-        graph: null,
+        graph,
         backups,
         sql: null,
         unfinished,

@@ -3,7 +3,7 @@ import { revisionsOf } from '../compare.ts';
 import { formatHeads } from '../graph.ts';
 import type { BackupPlan, DatabaseState, Operation, Plan } from '../model.ts';
 import { newOperation } from '../operation.ts';
-import { decide, decideRestore, type RestoreInput } from '../plan.ts';
+import { decide, decideRestore, isUnmarked, type RestoreInput } from '../plan.ts';
 import type { LiveDatabase } from '../ports.ts';
 import type { Scope } from '../scope.ts';
 import { scratchNeeded } from './backup.ts';
@@ -87,8 +87,10 @@ async function makePlan(
     broken,
   };
   if (asked.kind === 'restore') return decideRestore(input, { backup: asked.backup, because: 'it was asked for' });
-  if (restoreFrom !== null)
-    return decideRestore(input, { backup: restoreFrom, because: 'spec.restoreFrom declares it' });
+  if (restoreFrom !== null) {
+    const graph = isUnmarked(backups, restoreFrom) ? await (await scope.alembic()).graph() : null;
+    return decideRestore(input, { backup: restoreFrom, because: 'spec.restoreFrom declares it', graph });
+  }
   findToolsAhead(scope.database);
   const session = await scope.alembic();
   const decided = decide({ ...input, graph: await session.graph() });
