@@ -59,7 +59,7 @@ export function createMetrics(options: { readonly version: string; readonly cloc
     return record;
   };
 
-  const count = ({ operations }: TargetRecord, counter: `${OperationName}/${OperationResult}`): void =>
+  const countOperation = ({ operations }: TargetRecord, counter: `${OperationName}/${OperationResult}`): void =>
     void operations.set(counter, (operations.get(counter) ?? 0) + 1);
 
   return {
@@ -69,7 +69,7 @@ export function createMetrics(options: { readonly version: string; readonly cloc
       for (const entry of status.history) {
         // What ended before this process started was counted by the one before.
         if (record.counted.has(entry.operationId) || unixSeconds(entry.finishedAt) < createdAt) continue;
-        count(record, `${entry.kind}/${entry.result}`);
+        countOperation(record, `${entry.kind}/${entry.result}`);
         if (fellBack(entry, record.swapped)) record.restoreFallbacks += 1;
         const seconds = Math.max(0, unixSeconds(entry.finishedAt) - unixSeconds(entry.startedAt));
         own.operationEnded(entry.kind, entry.result, seconds);
@@ -79,7 +79,7 @@ export function createMetrics(options: { readonly version: string; readonly cloc
       for (const id of record.swapped) if (id !== status.operation?.id) record.swapped.delete(id);
     },
     observeOperation(key, operationId, event) {
-      if (event.kind === 'refused') count(recordOf(key), `${event.operation}/refused`);
+      if (event.kind === 'refused') countOperation(recordOf(key), `${event.operation}/refused`);
       if (event.kind !== 'step') return;
       const { step, state, ms } = event;
       if (state === 'finished' && step === 'swap') recordOf(key).swapped.add(operationId);
