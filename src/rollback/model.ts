@@ -247,8 +247,10 @@ export interface Operation {
   readonly origin: Origin;
   /** The backup of the origin, once it is verified; its transaction ids tell who wrote since. */
   readonly backup: { readonly id: string; readonly xmax: string; readonly inProgress: readonly string[] } | null;
-  /** Times that the change was started: bounded, whatever kills it. */
+  /** Times that the change was tried: bounded, whatever kills it. */
   readonly attempts: number;
+  /** Whether alembic may have committed anything since the backup: what moved before is somebody else's. */
+  readonly begun: boolean;
   /** Scratch databases that may exist; dropped by oid. */
   readonly scratch: readonly OwnDatabase[];
   /** The swap, from before its first effect. */

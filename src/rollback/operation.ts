@@ -21,6 +21,7 @@ export function newOperation(
     },
     backup: null,
     attempts: 0,
+    begun: false,
     scratch: [],
     restore: null,
     swapped: false,

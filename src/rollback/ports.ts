@@ -235,8 +235,6 @@ export interface AlembicSession extends AsyncDisposable {
       readonly lock: LockToken;
     },
     onEvent: (event: MigrationEvent) => void,
-    /** Asked once env.py has connected and the first step is next; where it is not, nothing runs. */
-    isClear?: () => Promise<boolean>,
   ): Promise<MigrationResult>;
   /** Runs env.py up to where its migrations would begin, and no further: does it reach this database, and its version table? */
   probe(request: { readonly database: DatabaseIdentity; readonly lock: LockToken }): Promise<MigrationResult>;

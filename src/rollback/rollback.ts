@@ -5,7 +5,7 @@
  * it begins. So a start after a crash enters here like any other, and goes on at the step that the journal names.
  */
 import type { Outcome } from '../api/conditions.ts';
-import { asFailure, type Failure } from './errors.ts';
+import { asFailure, stalled, type Failure } from './errors.ts';
 import type { Operation, OperationStep } from './model.ts';
 import type { Scope } from './scope.ts';
 import { backup } from './steps/backup.ts';
@@ -60,8 +60,11 @@ async function step(scope: Scope, operation: Operation, name: OperationStep, run
     next = await run(scope, operation);
     if (next.failure !== null && operation.failure === null) observe('failed', next.failure.message);
   } catch (thrown) {
-    observe('failed', asFailure(thrown).message);
-    next = fallOff(operation, asFailure(thrown));
+    const failure = asFailure(thrown);
+    // What did not finish in time since the controller was told to stop was interrupted, and has not failed.
+    if (failure.reason === 'TimedOut') scope.stopIfAsked(operation);
+    observe('failed', failure.message);
+    next = fallOff(operation, failure);
   }
   const ms = Math.round(performance.now() - startedAt);
   const isUntouched = name === 'restore' && !next.swapped;
@@ -81,20 +84,33 @@ async function observed<T>(scope: Scope, name: OperationStep, run: () => Promise
 
 /**
  * Where a step that could not be done leaves the operation. Before the change nothing is lost by giving up; after it
- * began, the database is put right first; and a restore that can't be finished keeps its journal, for whoever mends it.
+ * began, the database is put right first. A verification or a restore that can't be carried out keeps its journal, and
+ * goes on once somebody has mended what is in the way: it tells nothing of the change.
  */
 function fallOff(operation: Operation, failure: Failure): Operation {
   if (failure.kind === 'retry') throw failure;
   const { reason, message } = failure;
+  // Unexpected is not the migration's fault: back to the origin, never on to an older backup.
+  const backToOrigin: Operation = {
+    ...operation,
+    step: 'restore',
+    failure: { reason, message, passing: true, committed: null },
+  };
   switch (operation.step) {
     case 'check':
     case 'plan':
     case 'backup':
       return { ...operation, step: 'report', failure: { reason, message, passing: true, committed: false } };
     case 'change':
+      return backToOrigin;
     case 'verify':
-      // Unexpected is not the migration's fault: back to the origin, never on to an older backup.
-      return { ...operation, step: 'restore', failure: { reason, message, passing: true, committed: null } };
+      // A query of the user's that does not even run says that something is wrong; anything else says nothing yet.
+      if (reason === 'VerificationFailed') return backToOrigin;
+      throw stalled(
+        reason,
+        `The ${operation.plan.kind} of database ${operation.origin.identity.name} ran, and could not be verified yet: ${message}`,
+        failure,
+      );
     case 'restore':
     case 'report':
       throw failure;

@@ -33,6 +33,8 @@ export interface Scope extends AsyncDisposable {
     operation: Pick<Operation, 'id'>,
     step: OperationStep,
   ) => (state: 'started' | 'finished' | 'failed', message?: string, ms?: number) => void;
+  /** Aborted where the controller is stopping. */
+  readonly signal: AbortSignal;
   /** Aborted once `spec.timeout` is over; not for what must not be interrupted: the change and the restore. */
   readonly deadline: (operation: Operation) => AbortSignal;
   /** Throws OperationInterrupted if the controller is stopping: between steps, where nothing is half done. */
@@ -74,6 +76,7 @@ export function createScope(
         ...(message === undefined ? {} : { message }),
         ...(ms === undefined ? {} : { ms }),
       }),
+    signal: visit.signal,
     deadline: ({ startedAt }) => {
       const endsAt = Date.parse(startedAt) + seconds(target.spec.timeout) * 1000;
       return AbortSignal.timeout(Math.max(0, endsAt - ports.clock.now().getTime()));

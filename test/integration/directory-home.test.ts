@@ -7,6 +7,7 @@ import {
   mkdtemp,
   readdir,
   readFile,
+  readlink,
   rename,
   rm,
   stat,
@@ -14,7 +15,7 @@ import {
   utimes,
   writeFile,
 } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -297,7 +298,8 @@ describe('the status', () => {
     await declare('unicorn-db');
     await home.saveStatus(key, emptyStatus);
     const gone = spawnSync(process.execPath, ['-e', '0']).pid;
-    await writeFile(stateFile('status.lock'), `${gone}\n`);
+    const pids = `${hostname()} ${await readlink('/proc/self/ns/pid')}`;
+    await writeFile(stateFile('status.lock'), `${gone}\n${pids}\n`);
     await home.saveStatus(key, { ...emptyStatus, currentRevision: 'a1' });
     expect((await target()).status?.currentRevision).toBe('a1');
   });

@@ -76,16 +76,11 @@ export function withKillpoints(ports: Ports, reached: (call: Call, moment: Momen
           calls.push(call);
           reached(call, 'before');
           if (method === 'migrate')
-            return value.call(
-              target,
-              args[0],
-              (event: MigrationEvent) => {
-                // The last one: what the others committed is then neither here nor there.
-                if (event.kind === 'started' && event.index === event.total - 1) reached(call, 'during');
-                (args[1] as (event: unknown) => void)(event);
-              },
-              args[2],
-            );
+            return value.call(target, args[0], (event: MigrationEvent) => {
+              // The last one: what the others committed is then neither here nor there.
+              if (event.kind === 'started' && event.index === event.total - 1) reached(call, 'during');
+              (args[1] as (event: unknown) => void)(event);
+            });
           const result: unknown = value.apply(target, args);
           if (lasts === 'with children') whenToolRuns(() => reached(call, 'during'));
           else setImmediate(() => reached(call, 'during'));

@@ -98,25 +98,19 @@ export function openSession(
       warming = ask('warmUp', { driver }, ignore, ignore, () => true).catch(() => undefined);
     },
 
-    async migrate(request, onEvent, isClear = () => Promise.resolve(true)): Promise<MigrationResult> {
+    async migrate(request, onEvent): Promise<MigrationResult> {
       const watch = watcher(request.steps, onEvent);
       let free = false;
-      let looking = Promise.resolve(true);
-      // From the go-ahead on it is never interrupted. Without one it has not begun, and then it never will.
-      const answerReady = (clear: boolean): void => {
-        if (signal.aborted) return;
-        free = clear;
-        python.send({ go: clear });
-      };
       const onDriverEvent = (event: Message): void => {
         if (event['kind'] !== 'ready') return watch.event(event);
-        looking = isClear();
-        looking.then(answerReady, () => answerReady(false));
+        // From here on it is never interrupted. Without the go-ahead it has not begun, and then it never will.
+        if (signal.aborted) return;
+        free = true;
+        python.send({ go: true });
       };
       await warming;
       try {
         const answer = (await ask('migrate', request, onDriverEvent, watch.line, () => !free)) as MigrationResult;
-        await looking; // what it met, if it failed
         return answer.ok ? answer : { ok: false, error: masked(answer.error, mask) };
       } catch (error) {
         if (!(error instanceof ProcessEnded)) throw error;

@@ -81,7 +81,8 @@ async function goneRoles(maintenance: Statements, roles: readonly string[]): Pro
 
 /**
  * What a scratch database has of the live one: encoding, locale, tablespace and its settings (a search_path set there
- * would otherwise be missing); nobody but its owner and superusers may connect.
+ * would otherwise be missing), but for one that nothing could be restored with; nobody but its owner and superusers may
+ * connect.
  */
 export function scratchProperties(live: DatabaseProperties, owner: string): DatabaseProperties {
   return {
@@ -91,7 +92,11 @@ export function scratchProperties(live: DatabaseProperties, owner: string): Data
     comment: 'migration-target: scratch, dropped after use',
     statements: [
       'REVOKE ALL ON DATABASE %DATABASE% FROM PUBLIC',
-      ...live.statements.filter((statement) => statement.startsWith('ALTER DATABASE %DATABASE% SET ')),
+      ...live.statements.filter(
+        (statement) =>
+          statement.startsWith('ALTER DATABASE %DATABASE% SET ') &&
+          !statement.includes('"default_transaction_read_only"'),
+      ),
     ],
   };
 }

@@ -100,6 +100,7 @@ export async function run(command: Command, input?: Readable): Promise<Outcome> 
 export async function pipe(left: Command, right: Promise<Command>): Promise<readonly [Outcome, Outcome]> {
   const from = start(left, { collectStdout: false });
   from.stdin.end();
+  from.ended.catch(() => undefined); // told below; it may fail to start while `right` is waited for
   // When a child ends, Node discards what nobody has begun to read of its output: so it is read from the start.
   const output = from.stdout.pipe(new PassThrough());
   let to: Running;

@@ -1,7 +1,7 @@
 import { formatRevisions, revisionsOf, sameRevisions } from '../compare.ts';
 import { formatHeads } from '../graph.ts';
 import type { ChangePlan, Operation, OperationFailure } from '../model.ts';
-import type { MigrationError, MigrationResult } from '../ports.ts';
+import type { MigrationError } from '../ports.ts';
 import { findBackup, note, type Scope } from '../scope.ts';
 
 /** However often a change was cut off or met a lock, it is started this often at most. */
@@ -13,10 +13,8 @@ export const maxAttempts = 3;
  */
 export async function change(scope: Scope, operation: Operation): Promise<Operation> {
   const plan = changePlan(operation);
-  const trying = { ...operation, attempts: operation.attempts + 1 };
-  // The first try looks only when alembic is about to begin, so that hardly anything can happen in between.
-  const before = operation.attempts === 0 ? null : await locate(scope, operation, plan);
-  if (before !== null && before.kind !== 'origin') return elsewhere(scope, trying, plan, before);
+  const place = await locate(scope, operation, plan);
+  if (place.kind !== 'origin') return elsewhere(scope, operation, plan, place);
   if (operation.attempts >= maxAttempts) {
     return giveUp(operation, {
       reason: failureReason(plan),
@@ -25,46 +23,26 @@ export async function change(scope: Scope, operation: Operation): Promise<Operat
       message: `The ${plan.kind} was started ${operation.attempts} times and never finished; each time the database was as before. Read the controller's log, then: migration-target reconcile ${scope.key.name}`,
     });
   }
-  await scope.scratch.reserve(1);
-  const started = await scope.save(trying);
-  const { result, found } = await migrate(scope, started, plan, () => locate(scope, operation, plan));
-  if (found !== null && found.kind !== 'origin') return elsewhere(scope, started, plan, found);
-  if (result.ok) return { ...started, step: 'verify' };
-  // Stopped before its first migration: an interruption, which the next start goes on from.
-  if (result.error.kind === 'timedOut') scope.stopIfAsked(started);
-  // Whatever of that process still runs must not commit while the database is read.
-  await scope.database.endOperationSessions();
-  const hasBegun = found !== null;
-  const place = await locate(scope, hasBegun ? started : operation, plan);
-  if (!hasBegun && place.kind === 'written') return elsewhere(scope, started, plan, place);
-  return afterFailure(scope, started, plan, result.error, place);
-}
-
-/** `found`: where the database was when alembic was about to begin; null: it never came so far. */
-async function migrate(
-  scope: Scope,
-  operation: Operation,
-  plan: ChangePlan,
-  look: () => Promise<Place>,
-): Promise<{ readonly result: MigrationResult; readonly found: Place | null }> {
-  await scope.lock.assertHeld();
   const session = await scope.alembic();
+  await scope.scratch.reserve(1);
+  const started = await scope.save({ ...operation, attempts: operation.attempts + 1, begun: true });
+  await scope.lock.assertHeld();
   scope.scratch.createAhead(); // verification needs it
-  let found: Place | null = null;
   const result = await session.migrate(
     {
-      from: operation.origin.revisions ?? [],
+      from: started.origin.revisions ?? [],
       steps: plan.steps,
-      database: operation.origin.identity,
+      database: started.origin.identity,
       lock: scope.lock.token,
     },
-    (event) => scope.ports.observe(scope.key, operation.id, { kind: 'migration', event }),
-    async () => {
-      found = await look();
-      return found.kind === 'origin';
-    },
+    (event) => scope.ports.observe(scope.key, started.id, { kind: 'migration', event }),
   );
-  return { result, found };
+  if (result.ok) return { ...started, step: 'verify' };
+  if (result.error.kind === 'timedOut' && scope.signal.aborted) {
+    // Stopped before its first migration: an interruption, which the next start goes on from as if it had not been.
+    scope.stopIfAsked(await scope.save(operation));
+  }
+  return afterFailure(scope, started, plan, result.error);
 }
 
 /** No migration is begun where the database is not at the origin, or no longer as the backup has it. */
@@ -87,7 +65,7 @@ function elsewhere(
       });
     case 'written':
       // Somebody wrote after the backup's snapshot: it is no longer a backup of this very state.
-      return operation.attempts >= maxAttempts
+      return operation.attempts + 1 >= maxAttempts
         ? giveUp(operation, {
             reason: 'WritersActive',
             passing: true,
@@ -96,7 +74,7 @@ function elsewhere(
           })
         : note(
             scope,
-            { ...operation, step: 'backup' },
+            { ...operation, step: 'backup', attempts: operation.attempts + 1, begun: false },
             `Other sessions wrote after the backup (${place.what}); it is taken again.`,
           );
   }
@@ -112,18 +90,18 @@ type Place =
 async function locate(scope: Scope, operation: Operation, plan: ChangePlan): Promise<Place> {
   const { versionTable } = await scope.database.read();
   const now = revisionsOf(versionTable);
-  // Before a first try nothing but others can have moved it: that is theirs, and is not undone.
-  const isFirst = operation.attempts === 0;
-  if (!isFirst && sameRevisions(now, plan.desired)) return { kind: 'arrived' };
+  // Before alembic began nothing but others can have moved it: that is theirs, and is not undone.
+  const { begun } = operation;
+  if (begun && sameRevisions(now, plan.desired)) return { kind: 'arrived' };
   if (!sameRevisions(now ?? [], operation.origin.revisions ?? [])) {
-    if (isFirst) return { kind: 'written', what: 'the version table' };
+    if (!begun) return { kind: 'written', what: 'the version table' };
     return {
       kind: 'between',
       found: `the version table says ${formatRevisions(now)}, neither ${formatRevisions(operation.origin.revisions)} nor ${formatHeads(plan.desired)}`,
     };
   }
   if ((await scope.database.liveSchema()).digest !== operation.origin.schema) {
-    if (isFirst) return { kind: 'written', what: 'the schema' };
+    if (!begun) return { kind: 'written', what: 'the schema' };
     return { kind: 'between', found: `the version table says ${formatRevisions(now)}, but the schema moved` };
   }
   const writes = await writesSinceBackup(scope, operation);
@@ -149,13 +127,18 @@ export async function writesSinceBackup(scope: Scope, operation: Operation): Pro
 }
 
 /** A failure that left the origin as it was is met again later or given up; anything else is undone. */
-function afterFailure(
+async function afterFailure(
   scope: Scope,
-  operation: Operation,
+  started: Operation,
   plan: ChangePlan,
   error: MigrationError,
-  place: Place,
-): Operation {
+): Promise<Operation> {
+  // Who lost the lock has no say any more, and no sessions of the next holder's to end.
+  await scope.lock.assertHeld();
+  // Whatever of that process still runs must not commit while the database is read.
+  await scope.database.endOperationSessions();
+  const operation = { ...started, begun: error.committed !== false };
+  const place = await locate(scope, operation, plan);
   if (place.kind === 'arrived') {
     return note(
       scope,

@@ -3,6 +3,7 @@ import type { Outcome } from '../../api/conditions.ts';
 import { formatRevisions, formatRowChange } from '../compare.ts';
 import { formatHeads } from '../graph.ts';
 import type { AsideDatabase, Operation } from '../model.ts';
+import { withNextCommand } from '../next-command.ts';
 import { renderReport } from '../report.ts';
 import { keptUntil, type Scope } from '../scope.ts';
 
@@ -27,7 +28,7 @@ export async function report(scope: Scope, operation: Operation): Promise<Conclu
           keptUntil: keptUntil(scope.target, finishedAt),
         }
       : null;
-  const outcome = judge(scope, operation, aside);
+  const outcome = withNextCommand(judge(scope, operation, aside), scope.key.name);
   const entry: HistoryEntry = {
     operationId: operation.id,
     kind: operation.plan.kind,

@@ -20,6 +20,7 @@ import { findQueryFault } from './verify.ts';
  */
 export async function restore(scope: Scope, operation: Operation): Promise<Operation> {
   await scope.scratch.clear();
+  await scope.lock.assertHeld();
   await scope.database.endOperationSessions();
   let aimed = operation;
 
@@ -236,6 +237,8 @@ const untouched = (operation: Operation): Operation => ({ ...operation, step: 'r
 /** Whether the live database is still what the operation found, so that there is nothing to undo. */
 async function isAtOrigin(scope: Scope, operation: Operation): Promise<boolean> {
   if (operation.plan.kind === 'restore') return true; // nothing live changes before the swap
+  // Where nothing of ours was committed, whatever moved is somebody else's.
+  if (operation.failure?.committed === false) return true;
   const { versionTable } = await scope.database.read();
   const now = revisionsOf(versionTable);
   if (!sameRevisions(now ?? [], operation.origin.revisions ?? [])) return false;
