@@ -1,5 +1,6 @@
 /** A journal is what the next start goes by, so none is lost: not one that cannot be read, nor one that has to wait. */
-import { rename } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 
 import { describe, expect, test } from '@jest/globals';
 
@@ -8,6 +9,7 @@ import type { Operation } from '../../../src/rollback/model.ts';
 import { newOperation } from '../../../src/rollback/operation.ts';
 import { contentChecksum, query } from '../../support/postgres.ts';
 import { createScene, said, threeSteps, type Scene } from '../../support/scene.ts';
+import { contentOf } from '../cli/bench.ts';
 
 const key = { namespace: 'default', name: 'unicorn' };
 
@@ -73,6 +75,28 @@ describe('a journal of an operation that did not end', () => {
     expect(await contentChecksum(scene.database.adminUrl)).toBe(content);
   });
 
+  test('is cleared away though the declaration was deleted, and what that wanted is not begun', async () => {
+    await using scene = await createScene(16, { history: threeSteps });
+    await scene.goTo('a3');
+    await scene.declare({ revision: 'a1' });
+    const left = `${scene.database.name}__left`;
+    await query(scene.database.maintenanceUrl, `CREATE DATABASE ${left}`);
+    await saveJournal(scene, await dumping(scene, left));
+    await scene.ports.home.hold(key);
+    await rm(join(scene.dir, 'targets', 'unicorn.yaml'));
+    const [content, backups] = [await contentChecksum(scene.database.adminUrl), await contentOf(scene.backups)];
+    expect((await scene.target()).metadata.deletionTimestamp).not.toBeNull();
+
+    const { outcome, status } = await scene.reconcile();
+    expect(said(outcome)).toContain('The declaration was deleted');
+    expect(status.operation).toBeNull();
+    expect(await scene.databases()).toEqual([scene.database.name]);
+    await scene.reconcile();
+    expect(await scene.ports.home.get(key)).toBeNull();
+    expect(await contentChecksum(scene.database.adminUrl)).toBe(content);
+    expect(await contentOf(scene.backups)).toEqual(backups);
+  });
+
   test('is kept while it waits for a human, however often it is looked at, and gone on with once that is mended', async () => {
     // Half-way down, and the way back is nowhere to be found.
     const losing = `import pathlib
@@ -92,7 +116,7 @@ raise RuntimeError('no way back')`;
       expect([look, said((await scene.reconcile()).outcome)]).toEqual([look, said(outcome)]);
       expect((await scene.status()).operation).toEqual(status.operation);
     }
-    await rename(`${scene.dir}/elsewhere`, scene.backups);
+    await rename(join(scene.dir, 'elsewhere'), scene.backups);
     const mended = await scene.reconcile({ kind: 'apply' });
     expect(said(mended.outcome)).toMatch(/^stalled DowngradeFailed: .*no way back.*back at a3/s);
     expect(mended.status.operation).toBeNull();
