@@ -83,11 +83,20 @@ export function findRestoreFault(
   const counts = compareCounts(manifest.rowCounts, restored.rowCounts);
   const first = counts[0];
   if (first !== undefined) {
-    return `${first.table} has ${first.after ?? 'no table of'} rows, and had ${first.before ?? 'none'}${counts.length > 1 ? `; ${counts.length - 1} more tables differ` : ''}`;
+    const { table, before, after } = first;
+    const told =
+      after === null
+        ? `${table} is missing, and had ${before} rows`
+        : `${table} has ${after} rows, and had ${before ?? 'none'}`;
+    return `${told}${counts.length > 1 ? `; ${counts.length - 1} more tables differ` : ''}`;
   }
   if (recorded !== null && recorded.major === restored.schema.major) {
     const difference = compareSchemas(recorded.lines, restored.schema.lines);
     if (!isSame(difference)) return `the schema differs: ${describeDifference(difference)}`;
+  }
+  const { schema } = manifest;
+  if (schema !== null && schema.major === restored.schema.major && schema.digest !== restored.schema.digest) {
+    return `the schema differs: its digest is ${restored.schema.digest}, and was ${schema.digest}`;
   }
   return null;
 }

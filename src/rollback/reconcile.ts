@@ -171,7 +171,8 @@ async function conclude(visit: Visit, keeper: Keeper, { outcome, seen, entry, an
     ...seen,
     ...(entry === undefined ? {} : { entry }),
     answers,
-    journal: null,
+    // Where not even the database was read, whatever was begun is as it was: somebody has to go on with it.
+    journal: seen === null ? keeper.status().operation : null,
   });
   if (isBeside)
     await visit.ports.home.record(visit.key, { type: 'Normal', reason: outcome.reason, message: outcome.message });
@@ -221,7 +222,7 @@ async function fail(visit: Visit, keeper: Keeper, failure: Failure): Promise<Rec
     now: ports.clock.now(),
     answers: visit.asked.kind !== 'backup',
     // What was begun stays journalled: the next try, or whoever mends the cause, goes on with it.
-    journal: journalOf(keeper.status()),
+    journal: keeper.status().operation,
   });
   await announce(visit, keeper.status(), status, outcome);
   await keeper.replace(status);

@@ -72,7 +72,7 @@ export function concludedStatus(
     readonly database?: TargetStatus['database'];
     /** Whether this ends what the generation, or the request, asked for. */
     readonly answers: boolean;
-    readonly journal: Operation | null;
+    readonly journal: TargetStatus['operation'];
   },
 ): TargetStatus {
   const { outcome, now } = facts;

@@ -57,8 +57,16 @@ describe('a server', () => {
   test('whose tools are there in another major only', async () => {
     const version = '#!/bin/sh\necho "$(basename "$0") (PostgreSQL) 15.4"\n';
     await using older = await writePrograms(['pg_dump', 'pg_restore', 'psql'], version);
-    const databases = createDatabases({ toolDirectories: [older.dir], standardDirectories: false });
-    await using scene = await watchedScene({ ports: (ports) => ({ ...ports, databases }) });
+    const others = createDatabases({ toolDirectories: [older.dir], standardDirectories: false });
+    let areGone = false;
+    await using scene = await watchedScene({
+      ports: (ports) => ({
+        ...ports,
+        databases: { open: (settings) => (areGone ? others : ports.databases).open(settings) },
+      }),
+    });
+    await scene.goTo('a2');
+    areGone = true;
     const says = [
       'PostgreSQL 16',
       `${older.dir} (pg_dump (PostgreSQL) 15.4)`,
@@ -67,14 +75,22 @@ describe('a server', () => {
       goOn,
     ];
     await expectRefused(scene, () => scene.goTo('a1'), { reason: 'ToolsNotFound', says, begins: 'operation' });
+    expect(await scene.query('SELECT count(email)::int AS n FROM users')).toEqual([{ n: 1000 }]);
   });
 });
 
 describe('a role', () => {
   test('that may not create a database: neither a backup could be tried nor one restored', async () => {
-    await using scene = await watchedScene({ database: { createdb: false } });
+    await using scene = await watchedScene();
+    await scene.goTo('a2');
+    await scene.query(`ALTER ROLE "${scene.database.owner}" NOCREATEDB`);
     const says = [`ALTER ROLE "${scene.database.owner}" CREATEDB`, 'spec.database.adminUrlFrom', goOn];
     await expectRefused(scene, () => scene.goTo('a1'), { reason: 'PermissionDenied', says, begins: 'operation' });
+    expect(await scene.query('SELECT count(email)::int AS n FROM users')).toEqual([{ n: 1000 }]);
+
+    // The way out that it names.
+    await scene.query(`ALTER ROLE "${scene.database.owner}" CREATEDB`);
+    expect(said((await scene.reconcile({ kind: 'apply' })).outcome)).toMatch(/^ready Downgraded: /);
   });
 
   test('that may not read a table of somebody else, or from which row-level security hides rows', async () => {

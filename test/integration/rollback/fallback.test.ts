@@ -146,6 +146,39 @@ describe('verification', () => {
     });
     expect(await scene.version()).toBe('a3');
   });
+
+  test("of a restored database fails where one of the user's queries gives another answer, and it is not swapped in", async () => {
+    await using scene = await upgraded(16, raising);
+    const before = await contentChecksum(scene.database.adminUrl);
+    const [live] = await scene.query('SELECT oid::int FROM pg_database WHERE datname = current_database()');
+    const { outcome, again, status } = await scene.goTo('a1', {
+      verify: { queries: [{ name: 'late', sql: 'SELECT count(*) > 1000 FROM users', expect: 't' }] },
+    });
+    // What began it comes first, and stays the reason.
+    expect(said(outcome)).toMatch(
+      /^stalled DowngradeFailed: .*no way back.* The restore failed too: Backup \S+ was restored, but the query 'late' gave 'f' and not 't'\. Database \S+ is at a3, as before\./s,
+    );
+    expect(again).toBe(false);
+    expect(status).toMatchObject({ operation: null, keptAside: [] });
+    expect(await scene.query('SELECT oid::int FROM pg_database WHERE datname = current_database()')).toEqual([live]);
+    expect(await contentChecksum(scene.database.adminUrl)).toBe(before);
+    expect(await scene.databases()).toEqual([scene.database.name]);
+  });
+
+  test("of a backup that restoreFrom declares fails where one of the user's queries gives another answer", async () => {
+    await using scene = await upgraded(16, threeSteps as typeof raising);
+    const before = await contentChecksum(scene.database.adminUrl);
+    const { outcome, status } = await scene.goTo('a1', {
+      restoreFrom: { backup: await backupAt(scene, 'a1') },
+      verify: { queries: [{ name: 'late', sql: 'SELECT count(*) > 1000 FROM users', expect: 't' }] },
+    });
+    expect(said(outcome)).toMatch(
+      /^stalled VerificationFailed: Backup \S+ was restored, but the query 'late' gave 'f' and not 't'\. Database \S+ is at a3, as before\./,
+    );
+    expect(status).toMatchObject({ operation: null, keptAside: [] });
+    expect(await contentChecksum(scene.database.adminUrl)).toBe(before);
+    expect(await scene.databases()).toEqual([scene.database.name]);
+  });
 });
 
 describe('restoreFrom', () => {

@@ -1,6 +1,7 @@
 /** Every shape of history: the steps that were planned are those that ran, and the version table says so. */
 import { describe, expect, test } from '@jest/globals';
 
+import type { Reason } from '../../../src/api/reasons.ts';
 import type { Revision } from '../../support/alembic.ts';
 import { query } from '../../support/postgres.ts';
 import { createScene, said } from '../../support/scene.ts';
@@ -34,65 +35,65 @@ const depending = [
 ];
 
 describe('the database goes', () => {
-  test.each<[string, readonly Revision[], readonly (readonly [string, string, string])[]]>([
+  test.each<[string, readonly Revision[], readonly (readonly [string, string, string, Reason])[]]>([
     [
       'to base and back',
       branches,
       [
-        ['a2', 'a2', 'a1 a2 r0'],
-        ['base', '', ''],
-        ['b1', 'b1', 'b1 r0'],
+        ['a2', 'a2', 'a1 a2 r0', 'Upgraded'],
+        ['base', '', '', 'Downgraded'],
+        ['b1', 'b1', 'b1 r0', 'Upgraded'],
       ],
     ],
     [
       'across branches',
       branches,
       [
-        ['a2', 'a2', 'a1 a2 r0'],
-        ['b2', 'b2', 'b1 b2 r0'],
-        ['a1', 'a1', 'a1 r0'],
+        ['a2', 'a2', 'a1 a2 r0', 'Upgraded'],
+        ['b2', 'b2', 'b1 b2 r0', 'BranchSwitched'],
+        ['a1', 'a1', 'a1 r0', 'BranchSwitched'],
       ],
     ],
     [
       'to several heads, and to fewer',
       branches,
       [
-        ['a2,b1', 'a2,b1', 'a1 a2 b1 r0'],
-        ['a1,b2', 'a1,b2', 'a1 b1 b2 r0'],
-        ['a1', 'a1', 'a1 r0'],
+        ['a2,b1', 'a2,b1', 'a1 a2 b1 r0', 'Upgraded'],
+        ['a1,b2', 'a1,b2', 'a1 b1 b2 r0', 'BranchSwitched'],
+        ['a1', 'a1', 'a1 r0', 'Downgraded'],
       ],
     ],
     [
       'through a merge and back to both of its sides',
       merge,
       [
-        ['n', 'n', 'a1 b1 m n r0'],
-        ['a1,b1', 'a1,b1', 'a1 b1 r0'],
-        ['m', 'm', 'a1 b1 m r0'],
+        ['n', 'n', 'a1 b1 m n r0', 'Upgraded'],
+        ['a1,b1', 'a1,b1', 'a1 b1 r0', 'Downgraded'],
+        ['m', 'm', 'a1 b1 m r0', 'Upgraded'],
       ],
     ],
     [
       'from a merge to one of its sides: the other goes too',
       merge,
       [
-        ['m', 'm', 'a1 b1 m r0'],
-        ['a1', 'a1', 'a1 r0'],
+        ['m', 'm', 'a1 b1 m r0', 'Upgraded'],
+        ['a1', 'a1', 'a1 r0', 'Downgraded'],
       ],
     ],
     [
       'to a revision with what it depends on',
       depending,
       [
-        ['b2', 'b2', 'a1 b1 b2'],
-        ['a2,b2', 'a2,b2', 'a1 a2 b1 b2'],
-        ['a2', 'a2', 'a1 a2'],
+        ['b2', 'b2', 'a1 b1 b2', 'Upgraded'],
+        ['a2,b2', 'a2,b2', 'a1 a2 b1 b2', 'Upgraded'],
+        ['a2', 'a2', 'a1 a2', 'Downgraded'],
       ],
     ],
   ])('%s', async (_, revisions, visits) => {
     await using scene = await createScene(16, { history: { revisions } });
-    for (const [declared, version, tables] of visits) {
+    for (const [declared, version, tables, reason] of visits) {
       const { outcome } = await scene.goTo(declared);
-      expect(said(outcome)).toMatch(/^ready /);
+      expect(said(outcome)).toMatch(new RegExp(`^ready ${reason}: `));
       expect(await scene.version()).toBe(version);
       const rows = await scene.query(
         `SELECT string_agg(substr(tablename, 3), ' ' ORDER BY tablename) AS tables FROM pg_tables WHERE tablename LIKE 't\\_%'`,

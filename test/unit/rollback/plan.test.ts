@@ -71,6 +71,15 @@ describe('the plan', () => {
       { kind: 'refuse', reason: 'DataLossForbidden' },
     ],
     [
+      'refuses steps that lead nowhere: of scripts that were not read oldest first',
+      { graph: history('a2 < a1', 'a1'), state: at(), desired: ['a2'] },
+      {
+        kind: 'refuse',
+        reason: 'RevisionUnreachable',
+        message: expect.stringMatching(/from base to exactly a2: simulated, it ends at a step that cannot be run\./),
+      },
+    ],
+    [
       'refuses a downgrade where the policy forbids it',
       { policy: { downgrade: 'Forbid', restore: 'Allow', dataLoss: 'Allow' } },
       { kind: 'refuse', reason: 'DowngradeForbidden', change: { kind: 'downgrade', risks: [] } },
