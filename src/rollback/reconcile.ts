@@ -40,7 +40,7 @@ export async function reconcile(
   signal: AbortSignal,
 ): Promise<Reconciled> {
   const keeper = createKeeper(target, ports);
-  if (target.metadata.deletionTimestamp !== null && journalOf(keeper.status()) === null) {
+  if (target.metadata.deletionTimestamp !== null && keeper.status().operation === null) {
     await ports.home.release(keyOf(target));
     return {
       outcome: { kind: 'suspended', message: 'The declaration was deleted; database and backups stay.' },

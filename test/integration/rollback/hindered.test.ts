@@ -1,0 +1,128 @@
+/** Operations that something is in the way of, at a moment that only a wrapped call can name. */
+import { describe, expect, test } from '@jest/globals';
+
+import type { LiveDatabase } from '../../../src/rollback/ports.ts';
+import { reconcile } from '../../../src/rollback/reconcile.ts';
+import { query } from '../../support/postgres.ts';
+import { createScene, said, threeSteps, type Scene } from '../../support/scene.ts';
+
+/** The real adapter, but for what `change` says of each database that it opens, once `armed` says so. */
+async function sceneWith(
+  change: (live: LiveDatabase, scene: () => Scene) => Partial<LiveDatabase>,
+  history = threeSteps,
+): Promise<{ readonly scene: Scene; readonly arm: (on: boolean) => void }> {
+  let armed = false;
+  const scene: Scene = await createScene(16, {
+    history,
+    ports: (ports) => ({
+      ...ports,
+      databases: {
+        open: async (settings) => {
+          const live = await ports.databases.open(settings);
+          return armed ? { ...live, ...change(live, () => scene) } : live;
+        },
+      },
+    }),
+  });
+  return { scene, arm: (on) => (armed = on) };
+}
+
+const admin = (scene: Scene, sql: string) => query(scene.database.server.adminUrl, sql);
+
+test('a verification that cannot be made undoes nothing, and is made once it can be', async () => {
+  let created = 0;
+  const { scene, arm } = await sceneWith((live, current) => ({
+    createDatabase: async (...args) => {
+      created += 1;
+      if (created === 2) await admin(current(), `ALTER ROLE ${current().database.owner} NOCREATEDB`);
+      return live.createDatabase(...args);
+    },
+  }));
+  await using _ = scene;
+  await scene.goTo('a2');
+  arm(true);
+  const first = await scene.goTo('a3');
+  expect(said(first.outcome)).toMatch(
+    /^stalled PermissionDenied: The upgrade of database \S+ ran, and could not be verified yet: .*CREATEDB.*reconcile unicorn/,
+  );
+  expect(await scene.version()).toBe('a3');
+  await scene.query("INSERT INTO users (id, name) VALUES (5001, 'since')");
+  await admin(scene, `ALTER ROLE ${scene.database.owner} CREATEDB`);
+
+  const { outcome } = await scene.reconcile({ kind: 'apply' });
+  expect(said(outcome)).toMatch(/^ready Upgraded: /);
+  expect(await scene.version()).toBe('a3');
+  expect(await scene.query('SELECT count(*)::int AS n FROM users')).toEqual([{ n: 1001 }]);
+  expect(await scene.databases()).toEqual([scene.database.name]);
+});
+
+test('who lost the lock ends no sessions of the next holder, and is tried again', async () => {
+  let ended = 0;
+  const losing = {
+    revisions: threeSteps.revisions.map((revision) =>
+      revision.id === 'a3'
+        ? {
+            ...revision,
+            up: `op.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()")`,
+          }
+        : revision,
+    ),
+  };
+  const { scene, arm } = await sceneWith(
+    (live) => ({
+      endOperationSessions: () => {
+        ended += 1;
+        return live.endOperationSessions();
+      },
+    }),
+    losing,
+  );
+  await using _ = scene;
+  await scene.goTo('a2');
+  arm(true);
+  const { outcome, again } = await scene.goTo('a3');
+  expect(said(outcome)).toMatch(/^retrying DatabaseUnreachable: The session that held the lock .* is gone/);
+  expect(again).toBe(true);
+  expect(ended).toBe(1); // when it took the lock
+  expect(await scene.version()).toBe('a2');
+});
+
+describe('a controller that is stopped', () => {
+  test('twice right before the change lets the next start make it', async () => {
+    let controller = new AbortController();
+    const { scene, arm } = await sceneWith((live) => ({
+      writesSince: async (snapshot) => {
+        controller.abort();
+        return live.writesSince(snapshot);
+      },
+    }));
+    await using _ = scene;
+    await scene.goTo('a2');
+    await scene.declare({ revision: 'a3' });
+    arm(true);
+    for (const visit of ['first', 'second']) {
+      controller = new AbortController();
+      const { outcome, status } = await reconcile(
+        await scene.target(),
+        scene.ports,
+        { kind: 'reconcile' },
+        controller.signal,
+      );
+      expect([visit, said(outcome)]).toEqual([visit, expect.stringMatching(/^retrying OperationInterrupted: /)]);
+      expect(status.operation).toMatchObject({ step: 'change', attempts: 0 });
+    }
+    arm(false);
+    expect(said((await scene.reconcile()).outcome)).toMatch(/^ready Upgraded: /);
+    expect(await scene.databases()).toEqual([scene.database.name]);
+  });
+});
+
+test('a database that is set to be read only, so that nobody writes, is backed up all the same', async () => {
+  await using scene = await createScene(16, { history: threeSteps });
+  await scene.goTo('a2');
+  await admin(scene, `ALTER DATABASE "${scene.database.name}" SET default_transaction_read_only = on`);
+  const { outcome, status } = await scene.reconcile({ kind: 'backup', reason: 'Requested' });
+  expect(said(outcome)).not.toMatch(/^stalled/);
+  expect(status.lastBackup).toMatchObject({ revisions: ['a2'], verified: true });
+  expect(await scene.databases()).toEqual([scene.database.name]);
+});
