@@ -88,3 +88,16 @@ test('of a pipe whose right end fails the left end is not left behind', async ()
     'no database',
   );
 });
+
+test('one of two that does not even start is told, though the other is still waited for', async () => {
+  // In a process of its own: what nobody listens for would end it.
+  const script = `import { pipe } from ${JSON.stringify(new URL('../../../src/adapters/process/run.ts', import.meta.url).href)};
+const late = new Promise((resolve) => setTimeout(() => resolve({ program: process.execPath, args: ['-e', ''], env: {} }), 200));
+await pipe({ program: '/nonexistent/pg_dump', args: [], env: {} }, late).catch((error) => console.log('told', error.code));`;
+  const { code, stdout } = await run({
+    program: process.execPath,
+    args: ['--input-type=module', '-e', script],
+    env: {},
+  });
+  expect({ code, stdout }).toEqual({ code: 0, stdout: 'told ENOENT\n' });
+});
