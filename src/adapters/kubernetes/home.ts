@@ -41,6 +41,8 @@ export interface KubernetesHomeOptions extends ConnectionOptions {
   readonly callTimeoutSeconds?: number | undefined;
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly clock?: Clock;
+  /** What comes before the path at which a pod finds its service account. */
+  readonly podRoot?: string;
 }
 
 export interface KubernetesHome extends Home, AsyncDisposable {
@@ -68,7 +70,7 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
   const onProblem = options.onProblem ?? ((problem: Error) => process.emitWarning(problem));
   // Half a second: only who talks to a cluster pays for it.
   const kubernetes = await import('@kubernetes/client-node');
-  const connection = await connect((): KubeConfig => new kubernetes.KubeConfig(), options, env);
+  const connection = await connect((): KubeConfig => new kubernetes.KubeConfig(), options, env, options.podRoot);
   const client = createClient(kubernetes, connection, options.callTimeoutSeconds);
   const recorder = createRecorder(client, clock);
   const watched = options.allNamespaces === true ? null : connection.namespace;
