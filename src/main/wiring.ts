@@ -28,7 +28,13 @@ export function createWiring({ podRoot = '' }: { readonly podRoot?: string } = {
     async openKubernetesHome(options) {
       const { createKubernetesHome } = await import('../adapters/kubernetes/home.ts');
       const home = await createKubernetesHome({ ...options, podRoot });
-      return { home, namespace: home.namespace, inPod: home.inPod, close: async () => home[Symbol.asyncDispose]() };
+      return {
+        home,
+        namespace: home.namespace,
+        inPod: home.inPod,
+        declareRestore: (key, backup) => home.declareRestore(key, backup),
+        close: async () => home[Symbol.asyncDispose](),
+      };
     },
 
     async openPlainDump(file) {

@@ -55,6 +55,8 @@ export interface KubernetesHome extends Home, AsyncDisposable {
   readonly namespace: string;
   /** Whether this is a pod, where `notAllowed` (rollback/allowed.ts) refuses what was not allowed. */
   readonly inPod: boolean;
+  /** Declares `spec.restoreFrom` and no other field. */
+  declareRestore(key: TargetKey, backup: string): Promise<void>;
   /** Whether the cluster is being watched just now: false until `watch` listed once, and while it reconnects. */
   readonly synced: boolean;
 }
@@ -188,6 +190,7 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
     },
 
     setSuspended: (key, suspended) => failing(editTarget(client, key, { spec: { suspend: suspended } })),
+    declareRestore: (key, backup) => failing(editTarget(client, key, { spec: { restoreFrom: { backup } } })),
     requestReconcile: (key, at) =>
       failing(editTarget(client, key, { metadata: { annotations: { [requestedAtAnnotation]: at } } })),
 
