@@ -149,7 +149,8 @@ export async function operatorFor(somewhere: Place, options: Partial<OperatorOpt
 
 /** A pod of that namespace, with a service account that may do everything there. */
 export async function podOf(somewhere: Place, env: Readonly<Record<string, string>> = {}): Promise<Pod> {
-  const { ns, kubectl: here, dir } = somewhere;
+  const { ns, dir } = somewhere;
+  const here = (args: readonly string[]): Promise<string> => somewhere.kubectl(args);
   await here(['create', 'serviceaccount', 'controller']);
   const bind = ['create', 'rolebinding', 'controller', '--clusterrole=cluster-admin'];
   await here([...bind, `--serviceaccount=${ns}:controller`]);
