@@ -40,8 +40,9 @@ const cleanups: (() => Promise<unknown>)[] = [];
 export function useCluster(): void {
   beforeAll(async () => {
     [server, { binDir }] = await Promise.all([apiServer(), testServer(16)]);
-    await kubectl(['apply', '-f', 'crds/']);
-    await kubectl(['wait', '--for=condition=Established', '--timeout=60s', 'crd', '--all']);
+    // Another file's tests, which share the server, may be doing the same; wait fails where one is missing.
+    await server.kubectl(['create', '-f', 'crds/']);
+    await kubectl(['wait', '--for=condition=Established', '--timeout=60s', '-f', 'crds/']);
   });
   afterAll(async () => {
     for (const cleanup of cleanups.toReversed()) await cleanup();

@@ -20,6 +20,8 @@ async function watchTwoChanges(isThere: (printed: string, changes: number) => bo
     expect(await bench.run(command, 'unicorn')).toMatchObject({ code: 0 });
     await until(watching, () => isThere(watching.printed(), index + 1));
   }
+  // Meanwhile it looks several times more, and there is nothing new to tell.
+  expect(await bench.run('wait', 'unicorn', '--for', 'Rehearsed', '--timeout', '2s')).toMatchObject({ code: 5 });
   watching.child.kill('SIGINT');
   return watching.ended;
 }
