@@ -46,8 +46,15 @@ export async function requestAgain(context: Context, target: MigrationTarget): P
   return context.target(`${namespace}/${name}`);
 }
 
-/** Until the controller has answered this generation, and the request that was made last, `spec.timeout` at most. */
-export async function followController(context: Context, target: MigrationTarget): Promise<ExitCode> {
+/**
+ * Until the controller has answered this generation, and the request that was made last, `spec.timeout` at most.
+ * `check`: looks at what it led to before that is told, and throws where it is not what was asked for.
+ */
+export async function followController(
+  context: Context,
+  target: MigrationTarget,
+  check: (now: MigrationTarget, outcome: Outcome) => void = () => {},
+): Promise<ExitCode> {
   const { name } = target.metadata;
   const startedAt = performance.now();
   const progress = showProgress({ screen: context.output.notes, now: () => performance.now() });
@@ -69,6 +76,7 @@ export async function followController(context: Context, target: MigrationTarget
   );
   switch (followed.kind) {
     case 'ended':
+      check(followed.value.target, followed.value.outcome);
       return await tellOutcome(context, { ...followed.value, tookMs: performance.now() - startedAt });
     case 'interrupted':
       throw new Problem(

@@ -32,6 +32,8 @@ export interface Context extends AsyncDisposable {
   surroundings(): Promise<Surroundings>;
   /** The text that declares a target in the directory home, for edits that keep its comments; null: not there, or another home. */
   sourceOf(key: TargetKey): Promise<string | null>;
+  /** Declares `spec.restoreFrom` in a cluster. */
+  declareRestore(key: TargetKey, backup: string): Promise<void>;
   /** `NAME` made a key; where it is left out, the only target there is. */
   resolveKey(name: string | undefined): Promise<TargetKey>;
   /** The target of that name. Throws where there is none, or none that can be read. */
@@ -53,6 +55,7 @@ interface OpenHome {
   readonly namespace: string | null;
   readonly sourceOf: (key: TargetKey) => Promise<string | null>;
   readonly inPod: boolean;
+  readonly declareRestore: (key: TargetKey, backup: string) => Promise<void>;
   readonly close: () => Promise<void>;
 }
 
@@ -125,6 +128,7 @@ export function createContext(wiring: Wiring, options: GlobalOptions, output: Ou
     home: async () => (await chosen()).home,
     surroundings: async () => ({ inPod: (await chosen()).inPod, allow: allowed(options) }),
     sourceOf: async (key) => (await chosen()).sourceOf(key),
+    declareRestore: async (key, backup) => (await chosen()).declareRestore(key, backup),
     declarations,
     resolveKey,
     async target(name) {
@@ -177,7 +181,8 @@ async function openHome(
   const saidNamespace = options.allNamespaces === true ? null : (options.namespace ?? null);
   if (dir !== undefined) {
     const { home, sourceOf } = await wiring.openDirectoryHome(dir);
-    return { home, sourceOf, namespace: saidNamespace, inPod: false, close: async () => {} };
+    const declareRestore = (): Promise<never> => Promise.reject(new Error('A folder has no controller to restore.'));
+    return { home, sourceOf, namespace: saidNamespace, inPod: false, declareRestore, close: async () => {} };
   }
   const bothWays = `Say where the targets are: in a folder, by --dir DIR or the variable MIGRATION_TARGET_DIR; or in a Kubernetes cluster, by --kubeconfig FILE, the variable KUBECONFIG or ~/.kube/config.`;
   if (!(await wiring.hasKubeconfig(options))) {
@@ -188,14 +193,14 @@ async function openHome(
   }
   try {
     const { kubeconfig, context, namespace: said, allNamespaces = false } = options;
-    const { home, namespace, inPod, close } = await wiring.openKubernetesHome({
+    const { home, namespace, ...rest } = await wiring.openKubernetesHome({
       kubeconfig,
       context,
       namespace: said,
       allNamespaces,
       allow: allowed(options),
     });
-    return { home, namespace: allNamespaces ? null : namespace, sourceOf: async () => null, inPod, close };
+    return { home, namespace: allNamespaces ? null : namespace, sourceOf: async () => null, ...rest };
   } catch (thrown) {
     throw new Problem(
       'No home',

@@ -1,6 +1,7 @@
 /** Declarations as `-o json` and `-o yaml` give them: as the API server would, so that the same tools read them. Pure. */
 import { apiVersion } from '../api/group.ts';
 import type { Declaration } from '../rollback/ports.ts';
+import { keyOfDeclaration } from './context.ts';
 
 export function declarationObject(declaration: Declaration): unknown {
   if (declaration.kind === 'target') return declaration.target;
@@ -13,3 +14,7 @@ export const listObject = (declarations: readonly Declaration[]): unknown => ({
   kind: 'List',
   items: declarations.map(declarationObject),
 });
+
+/** As `-o name` gives them, one a line. */
+export const namesOf = (declarations: readonly Declaration[]): readonly string[] =>
+  declarations.map((declaration) => `migrationtarget/${keyOfDeclaration(declaration).name}`);

@@ -36,6 +36,8 @@ export interface Wiring {
     readonly home: Home;
     readonly namespace: string;
     readonly inPod: boolean;
+    /** Declares `spec.restoreFrom` and nothing else, so that every other field stays whose it is. */
+    readonly declareRestore: (key: TargetKey, backup: string) => Promise<void>;
     readonly close: () => Promise<void>;
   }>;
   readonly adapters: Pick<Ports, 'databases' | 'alembic' | 'backups' | 'clock'>;

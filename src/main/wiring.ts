@@ -6,7 +6,8 @@ import { basename, join } from 'node:path';
 import type { Wiring } from '../cli/wiring.ts';
 import { lazyAdapters } from './adapters.ts';
 
-export function createWiring(): Wiring {
+/** `podRoot`: what comes before the path at which a pod finds its service account. */
+export function createWiring({ podRoot = '' }: { readonly podRoot?: string } = {}): Wiring {
   return {
     version: readVersion(),
     adapters: lazyAdapters(),
@@ -26,8 +27,14 @@ export function createWiring(): Wiring {
 
     async openKubernetesHome(options) {
       const { createKubernetesHome } = await import('../adapters/kubernetes/home.ts');
-      const home = await createKubernetesHome({ ...options, allow: options.allow });
-      return { home, namespace: home.namespace, inPod: home.inPod, close: async () => home[Symbol.asyncDispose]() };
+      const home = await createKubernetesHome({ ...options, podRoot });
+      return {
+        home,
+        namespace: home.namespace,
+        inPod: home.inPod,
+        declareRestore: (key, backup) => home.declareRestore(key, backup),
+        close: async () => home[Symbol.asyncDispose](),
+      };
     },
 
     async openPlainDump(file) {

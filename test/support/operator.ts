@@ -7,12 +7,24 @@ import { run } from '../../scripts/lib/run.ts';
 import type { Ran } from '../../scripts/lib/run.ts';
 
 const program = join(import.meta.dirname, '../../bin/migration-target');
+/** The same, but for where a pod finds its service account. */
+const programInPod = join(import.meta.dirname, 'in-pod.ts');
 
 export interface OperatorOptions {
   readonly kubeconfig: string;
   readonly namespace: string;
   /** Has pg_dump and pg_restore of the server's major. */
   readonly binDir: string;
+  /** Further arguments of `run`. */
+  readonly args?: readonly string[];
+  /** Started as in a pod: from what lies in this folder as in the root of one, and by no kubeconfig. */
+  readonly pod?: Pod;
+}
+
+/** What Kubernetes gives a container: see `podOf` (place.ts). */
+export interface Pod {
+  readonly root: string;
+  readonly env: Readonly<Record<string, string>>;
 }
 
 /** A line of its log. */
@@ -40,9 +52,11 @@ const environment = ({ binDir }: Pick<OperatorOptions, 'binDir'>): Record<string
 
 /** Starts `migration-target run` and waits until it listens. */
 export async function startOperator(options: OperatorOptions): Promise<Operator> {
-  const args = ['run', '--kubeconfig', options.kubeconfig, '-n', options.namespace, '--listen', '127.0.0.1:0'];
-  const child = spawn(process.execPath, [program, ...args], {
-    env: environment(options),
+  const { pod, kubeconfig, args = [] } = options;
+  const home = pod === undefined ? ['--kubeconfig', kubeconfig, '-n', options.namespace] : [];
+  const all = ['run', ...home, '--listen', '127.0.0.1:0', ...args];
+  const child = spawn(process.execPath, [pod === undefined ? program : programInPod, ...all], {
+    env: { ...environment(options), ...(pod === undefined ? {} : { HOME: pod.root, POD_ROOT: pod.root, ...pod.env }) },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   let written = '';

@@ -41,6 +41,8 @@ export interface KubernetesHomeOptions extends ConnectionOptions {
   readonly callTimeoutSeconds?: number | undefined;
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly clock?: Clock;
+  /** What comes before the path at which a pod finds its service account. */
+  readonly podRoot?: string;
 }
 
 export interface KubernetesHome extends Home, AsyncDisposable {
@@ -53,6 +55,8 @@ export interface KubernetesHome extends Home, AsyncDisposable {
   readonly namespace: string;
   /** Whether this is a pod, where `notAllowed` (rollback/allowed.ts) refuses what was not allowed. */
   readonly inPod: boolean;
+  /** Declares `spec.restoreFrom` and no other field. */
+  declareRestore(key: TargetKey, backup: string): Promise<void>;
   /** Whether the cluster is being watched just now: false until `watch` listed once, and while it reconnects. */
   readonly synced: boolean;
 }
@@ -68,7 +72,7 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
   const onProblem = options.onProblem ?? ((problem: Error) => process.emitWarning(problem));
   // Half a second: only who talks to a cluster pays for it.
   const kubernetes = await import('@kubernetes/client-node');
-  const connection = await connect((): KubeConfig => new kubernetes.KubeConfig(), options, env);
+  const connection = await connect((): KubeConfig => new kubernetes.KubeConfig(), options, env, options.podRoot);
   const client = createClient(kubernetes, connection, options.callTimeoutSeconds);
   const recorder = createRecorder(client, clock);
   const watched = options.allNamespaces === true ? null : connection.namespace;
@@ -186,6 +190,7 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
     },
 
     setSuspended: (key, suspended) => failing(editTarget(client, key, { spec: { suspend: suspended } })),
+    declareRestore: (key, backup) => failing(editTarget(client, key, { spec: { restoreFrom: { backup } } })),
     requestReconcile: (key, at) =>
       failing(editTarget(client, key, { metadata: { annotations: { [requestedAtAnnotation]: at } } })),
 

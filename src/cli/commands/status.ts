@@ -17,12 +17,13 @@ export function addStatus(program: Command, invoke: Invoke): void {
 }
 
 async function status(context: Context, name: string | undefined): Promise<ExitCode> {
-  const [{ renderStatus }, { renderStatuses }, { declarationObject, listObject }, { answer }] = await Promise.all([
-    import('../render-status.ts'),
-    import('../render-statuses.ts'),
-    import('../objects.ts'),
-    import('../output.ts'),
-  ]);
+  const [{ renderStatus }, { renderStatuses }, { declarationObject, listObject, namesOf }, { answer }] =
+    await Promise.all([
+      import('../render-status.ts'),
+      import('../render-statuses.ts'),
+      import('../objects.ts'),
+      import('../output.ts'),
+    ]);
   const now = new Date();
   const isList = name === undefined || context.output.format === 'wide';
   const wanted = name === undefined ? null : await context.resolveKey(name);
@@ -34,7 +35,7 @@ async function status(context: Context, name: string | undefined): Promise<ExitC
   const [only] = declarations;
   await answer(context.output, {
     object: name === undefined || only === undefined ? listObject(declarations) : declarationObject(only),
-    names: declarations.map((declaration) => `migrationtarget/${keyOfDeclaration(declaration).name}`),
+    names: namesOf(declarations),
     text: ({ wide, screen }) => {
       if (only === undefined)
         return `Nothing is declared here. To declare a target: ${context.command('apply -f FILE')}`;

@@ -1,7 +1,10 @@
 import type { Command } from 'commander';
+import type { Declaration } from '../../rollback/ports.ts';
 import { keyOfDeclaration, type Context } from '../context.ts';
 import { exitCodes, type ExitCode } from '../exit-codes.ts';
 import type { Invoke } from '../invoke.ts';
+import { listObject, namesOf } from '../objects.ts';
+import type { Format } from '../output.ts';
 
 /** How often ages are written anew though nothing changed, in milliseconds. */
 const refreshMs = 1_000;
@@ -11,7 +14,7 @@ export function addWatch(program: Command, invoke: Invoke): void {
     .command('watch')
     .summary('status, written anew whenever it changes')
     .description(
-      'On a terminal the screen is written over; elsewhere each change is written below the one before. Ends with Ctrl-C.',
+      'On a terminal the screen is written over; elsewhere each change is written below the one before. With -o json a change is one line, with -o yaml a document, with -o name the names. Ends with Ctrl-C.',
     )
     .argument('[NAME]', 'the target; left out: all of them')
     .action((name: string | undefined, _options: unknown, command: Command) =>
@@ -20,10 +23,9 @@ export function addWatch(program: Command, invoke: Invoke): void {
 }
 
 async function watch(context: Context, name: string | undefined): Promise<ExitCode> {
-  const [{ renderStatus }, { renderStatuses }, { listObject }, { pause }] = await Promise.all([
+  const [{ renderStatus }, { renderStatuses }, { pause }] = await Promise.all([
     import('../render-status.ts'),
     import('../render-statuses.ts'),
-    import('../objects.ts'),
     import('../follow.ts'),
   ]);
   const { data, format } = context.output;
@@ -33,6 +35,8 @@ async function watch(context: Context, name: string | undefined): Promise<ExitCo
   // Nobody reads any more.
   process.stdout.once('error', () => stop.abort());
 
+  // What programs read is never written over.
+  const isWrittenOver = data.isTerminal && (format === null || format === 'wide');
   let before = '';
   let lines = 0;
   while (!stop.signal.aborted) {
@@ -45,10 +49,10 @@ async function watch(context: Context, name: string | undefined): Promise<ExitCo
     const state = JSON.stringify(declarations);
     const isChanged = state !== before;
     before = state;
-    if (isChanged || (data.isTerminal && format === null)) {
+    if (isChanged || isWrittenOver) {
       const text =
-        format === 'json'
-          ? `${JSON.stringify(listObject(declarations))}\n`
+        format !== null && format !== 'wide'
+          ? await written(format, declarations)
           : wanted !== null && only !== undefined
             ? renderStatus(only, {
                 screen: data,
@@ -58,12 +62,28 @@ async function watch(context: Context, name: string | undefined): Promise<ExitCo
               })
             : `${renderStatuses(declarations, { screen: data, wide: format === 'wide', now })}\n`;
       // One write: up to where the last one began, and everything below away.
-      data.write(data.isTerminal && lines > 0 ? `\u001b[${lines}A\r\u001b[J${text}` : text);
+      data.write(isWrittenOver && lines > 0 ? `\u001b[${lines}A\r\u001b[J${text}` : text);
       lines = rows(text, process.stdout.columns ?? 80);
     }
     await pause(data.isTerminal ? refreshMs : refreshMs / 2, stop.signal);
   }
   return exitCodes.interrupted;
+}
+
+/** One change, for programs. */
+async function written(format: Exclude<Format, 'wide'>, declarations: readonly Declaration[]): Promise<string> {
+  switch (format) {
+    case 'json':
+      return `${JSON.stringify(listObject(declarations))}\n`;
+    case 'yaml': {
+      const { stringify } = await import('yaml');
+      return `---\n${stringify(listObject(declarations), { aliasDuplicateObjects: false })}`;
+    }
+    case 'name':
+      return namesOf(declarations)
+        .map((name) => `${name}\n`)
+        .join('');
+  }
 }
 
 /** Lines on the screen, those counted twice that are too long for it. */

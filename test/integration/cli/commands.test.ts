@@ -307,6 +307,7 @@ describe('what is refused, and how', () => {
     [['plan', '--bogus']],
     [['status', '-o', 'xml']],
     [['run', '--workers', '0']],
+    [['run', '--allow', 'process,root']],
     [['wait', '--timeout', 'soon']],
     [['restore', 'unicorn']],
   ])('%j is told as a usage error, with 1', async (args) => {
