@@ -45,8 +45,9 @@ export async function applyHere(context: Context, declared: Declared, options: H
     notes.write(
       `${renderPlan(name, seen, { screen: notes, now: new Date(), say: (message) => context.say(message, name) })}\n`,
     );
-    // With --yes the refusal is recorded in the status, as the controller would.
-    if (seen.plan.kind === 'refuse' && !yes) return exitCodes.stalled;
+    // With --yes the refusal of what is declared is recorded in the status, as the controller would. What a person asks
+    // for beside it says nothing of the declaration.
+    if (seen.plan.kind === 'refuse' && (!yes || options.asked.kind === 'restore')) return exitCodes.stalled;
   }
   if (seen?.plan.kind !== 'nothing' || seen.unfinished !== null) {
     await confirm(context, yes, { title, message: 'Do this?', ...options.question, retyped: options.retyped });

@@ -88,7 +88,9 @@ export async function serve({
       outcome: outcome.kind,
       operation: status.history[0]?.operationId ?? null,
     });
+    const isNew = status.history[0]?.operationId !== statusOf(target).history[0]?.operationId;
     if (outcome.kind === 'stalled') log.error(outcome.message);
+    else if (isNew) log.info(outcome.message);
     else log.debug(outcome.message);
     await readCatalogue(target, key);
     if (again) throw new TryAgain(outcome.message);
@@ -177,7 +179,7 @@ export async function serve({
     logger.info(
       { unfinished: unfinished.map(keyText) },
       unfinished.length === 0
-        ? 'Stopped; nothing is left half done'
+        ? 'Stopped; whatever was interrupted between two steps is journalled, and the next start goes on with it'
         : 'Stopped; what was not finished is journalled, and the next start goes on with it',
     );
     return { unfinished: unfinished.map(keyText) };

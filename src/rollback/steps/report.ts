@@ -127,5 +127,5 @@ function rowsText(changes: Operation['rowChanges']): string {
   const shown = changes.slice(0, 5).map(formatRowChange).join(', ');
   return changes.length === 0
     ? ''
-    : ` (rows: ${shown}${changes.length > 5 ? `, and ${changes.length - 5} more tables` : ''})`;
+    : ` (rows before → now: ${shown}${changes.length > 5 ? `, and ${changes.length - 5} more tables` : ''})`;
 }

@@ -34,7 +34,7 @@ describe.each(majors)('PostgreSQL %i: a downgrade that raises', (major) => {
       reason: 'RestoredFromBackup',
       // First where the database is now, then what that cost, what is kept, and last why.
       message: expect.stringMatching(
-        /^Database \S+ was restored from backup \S+ of \S+, at a1, and verified\. What was written since then is not in it \(rows: public\.users 1001 → 1000\)\. The database as it was is kept as \S+ until \S+\. The downgrade could not be trusted: downgrade of a2: RuntimeError: no way back/,
+        /^Database \S+ was restored from backup \S+ of \S+, at a1, and verified\. What was written since then is not in it \(rows before → now: public\.users 1001 → 1000\)\. The database as it was is kept as \S+ until \S+\. The downgrade could not be trusted: downgrade of a2: RuntimeError: no way back/,
       ),
     });
     expect(await scene.version()).toBe('a1');

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
+import type { Readable } from 'node:stream';
 import { join, resolve } from 'node:path';
 
 /** A Node that says it is an old one, as far as the launcher looks. */
@@ -22,7 +23,7 @@ const [what = '', ...rest]: string[] = process.argv.slice(2);
 console.log(JSON.stringify({ major: Number(process.versions.node.split('.')[0]), pid: process.pid, rest }));
 if (what === 'exit') process.exitCode = Number(rest[0]);
 // Ends by itself, so that a launcher that forwards nothing fails the test and leaves no process behind.
-if (what === 'wait' || what === 'trap') setTimeout(() => process.exit(99), 20_000);
+if (what === 'wait' || what === 'trap') setTimeout(() => { console.log('left alone'); process.exit(99); }, 20_000);
 if (what === 'trap') { process.on('SIGTERM', () => process.exit(130)); console.log('ready'); }
 `;
 
@@ -139,6 +140,18 @@ describe('on an older Node', () => {
     await untilSaid(child, '}');
     child.kill('SIGTERM');
     expect(await finish(child)).toMatchObject({ code: null, signal: 'SIGTERM' });
+  });
+
+  test('killed, it takes the program with it, which would go on unseen', async () => {
+    const bin = await install('orphan', { 'src/main.ts': main });
+    await symlink(resolve('node_modules'), join(root, 'orphan/node_modules'));
+    const child = launch(bin, ['wait'], ['-r', old]);
+    await untilSaid(child, '}');
+    // It has the launcher's standard output: that ends when the last of them has ended.
+    const ended = once(child.stdout as Readable, 'end');
+    child.kill('SIGKILL');
+    await ended;
+    expect(child.said()).not.toContain('left alone');
   });
 
   test('without another Node, what to install is said', async () => {
