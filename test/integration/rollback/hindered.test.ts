@@ -63,7 +63,7 @@ test('who lost the lock ends no sessions of the next holder, and is tried again'
       revision.id === 'a3'
         ? {
             ...revision,
-            up: `op.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()")`,
+            up: `op.execute("SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND a.usename = current_user")`,
           }
         : revision,
     ),
