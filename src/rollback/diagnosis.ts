@@ -6,9 +6,10 @@ import { declaredRevisions, type MigrationTarget } from '../api/target.ts';
 import { unsupportedFields } from '../api/unsupported.ts';
 import { formatRevisions } from './compare.ts';
 import type { Failure } from './errors.ts';
-import { appliedBelow, formatHeads, stepsBetween } from './graph.ts';
+import { appliedBelow, formatHeads, headsOf, stepsBetween } from './graph.ts';
 import type { BackupManifest, DatabaseState, Operation, Revision, RevisionGraph } from './model.ts';
 import type { BrokenBackup, MigrationError, MigrationResult } from './ports.ts';
+import { chooseFallback } from './retention.ts';
 
 export type Level = 'ok' | 'warning' | 'fault' | 'skipped';
 
@@ -216,12 +217,7 @@ function alembic(facts: DoctorFacts): readonly Finding[] {
   );
   if (state?.ok !== true) return [python, reached, skipped('revisions', obstacle), skipped('downgrades', obstacle)];
   const current = state.value.versionTable.kind === 'present' ? state.value.versionTable.revisions : [];
-  return [
-    python,
-    reached,
-    revisionsLine(graph.value, current, target),
-    ...waysBack(graph.value, current, declaredRevisions(target.spec)),
-  ];
+  return [python, reached, revisionsLine(graph.value, current, target), ...waysBack(graph.value, current, facts)];
 }
 
 function environmentFault({ kind, message, file, line }: MigrationError): Finding {
@@ -250,7 +246,8 @@ function revisionsLine(graph: RevisionGraph, current: readonly string[], target:
 }
 
 /** Downgrades on the way that lead nowhere by themselves. */
-function waysBack(graph: RevisionGraph, current: readonly string[], desired: readonly string[]): readonly Finding[] {
+function waysBack(graph: RevisionGraph, current: readonly string[], facts: DoctorFacts): readonly Finding[] {
+  const desired = declaredRevisions(facts.target.spec);
   const [from, to] = [appliedBelow(graph, current), appliedBelow(graph, desired)];
   if (from.kind === 'unknown' || to.kind === 'unknown') return [];
   const down = stepsBetween(graph, from.applied, to.applied).filter(({ direction }) => direction === 'down');
@@ -258,7 +255,7 @@ function waysBack(graph: RevisionGraph, current: readonly string[], desired: rea
   const odd = down
     .map(({ revision }) => byId.get(revision))
     .filter((revision) => revision !== undefined && revision.downgrade.shape !== 'code');
-  if (down.length === 0) return [ok('downgrades', 'none is needed for what is declared')];
+  if (down.length === 0) return [oneStepBack(graph, from.applied, facts)];
   if (odd.length === 0) return [ok('downgrades', `${down.length} to run, each with a body`)];
   return [
     warning(
@@ -266,6 +263,22 @@ function waysBack(graph: RevisionGraph, current: readonly string[], desired: rea
       `${odd.map((revision) => describeBody(revision as Revision)).join('; ')}. Where a downgrade fails or does nothing, a backup at the desired revision is restored.`,
     ),
   ];
+}
+
+/** Nothing is to go down now; whether the newest could, should it turn out to be wrong. */
+function oneStepBack(graph: RevisionGraph, applied: ReadonlySet<string>, { catalogue, state }: DoctorFacts): Finding {
+  const heads = headsOf(graph, applied);
+  const odd = graph.revisions.filter(({ id, downgrade }) => heads.includes(id) && downgrade.shape !== 'code');
+  const none = 'none is needed for what is declared';
+  if (odd.length === 0 || state?.ok !== true || catalogue?.ok !== true) return ok('downgrades', none);
+  const before = headsOf(graph, new Set([...applied].filter((id) => !heads.includes(id))));
+  const { identity, server } = state.value;
+  const choice = chooseFallback(catalogue.value.backups, before, identity, server.major);
+  const way =
+    choice.kind === 'backup'
+      ? `Backup ${choice.backup.id}, at ${formatHeads(before)}, leads back`
+      : `There is no verified backup at ${formatHeads(before)} either, so nothing leads back`;
+  return warning('downgrades', `${none}; but ${odd.map(describeBody).join('; ')}. ${way}.`);
 }
 
 function describeBody({ id, file, downgrade }: Revision): string {

@@ -322,3 +322,23 @@ test('downgrades that lead nowhere, and the lack of a backup, are warnings: a ro
     ['backups', expect.stringContaining('migration-target backup unicorn')],
   ]);
 });
+
+test('that the newest migration can not be taken back is a warning before anybody wants it, with the backup that leads back', async () => {
+  await using bench = await createBench({
+    revisions: [
+      { id: 'a100', up: 'op.execute("CREATE TABLE t (id int)")', downgrade: 'op.execute("DROP TABLE t")' },
+      { id: 'b200', up: 'op.execute("CREATE INDEX i ON t (id)")', downgrade: 'raise NotImplementedError()' },
+    ],
+  });
+  const downgrades = async (): Promise<string | undefined> => {
+    const { findings } = await examine(bench);
+    return findings.find(({ check, level }) => check === 'downgrades' && level === 'warning')?.message;
+  };
+  await alembic(bench.project, bench.database.url, 'upgrade', 'head');
+  await bench.declare('b200');
+  expect(await downgrades()).toMatch(/downgrade\(\) of b200 raises .*no verified backup at a100 either/);
+  await alembic(bench.project, bench.database.url, 'stamp', 'a100');
+  expect(await bench.run('backup', 'unicorn')).toMatchObject({ code: 0 });
+  await alembic(bench.project, bench.database.url, 'stamp', 'b200');
+  expect(await downgrades()).toMatch(/downgrade\(\) of b200 raises .*Backup \S+, at a100, leads back/);
+});
