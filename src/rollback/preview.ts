@@ -57,8 +57,8 @@ export async function preview(target: MigrationTarget, ports: Ports, options: Pr
         : resolve(target, await (await alembic()).graph(), state, typed);
     const input = { ...inputOf(target, state, { backups, broken }), desired };
     if (restored !== null) {
-      const because = options.restore === undefined ? 'spec.restoreFrom declares it' : 'it was asked for';
       const isDeclared = options.restore === undefined;
+      const because = isDeclared ? 'spec.restoreFrom declares it' : 'it was asked for';
       const graph = isDeclared && isUnmarked(backups, restored) ? await (await alembic()).graph() : null;
       return {
         plan: decideRestore(input, { backup: restored, because, graph }),

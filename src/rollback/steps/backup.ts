@@ -20,6 +20,7 @@ export async function backup(scope: Scope, operation: Operation): Promise<Operat
       step: next,
       origin: { ...operation.origin, revisions: manifest.revisions, schema: dump.schema.digest },
       backup: { id: manifest.id, xmax: dump.snapshot.xmax, inProgress: dump.snapshot.inProgress },
+      begun: false,
     };
   } catch (thrown) {
     const failure = asFailure(thrown);

@@ -74,7 +74,7 @@ function elsewhere(
           })
         : note(
             scope,
-            { ...operation, step: 'backup', attempts: operation.attempts + 1, begun: false },
+            { ...operation, step: 'backup', attempts: operation.attempts + 1 },
             `Other sessions wrote after the backup (${place.what}); it is taken again.`,
           );
   }
