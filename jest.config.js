@@ -1,6 +1,6 @@
-// Four suites, apart in what they need: unit (nothing), integration (PostgreSQL, alembic),
+// Four suites, and a fifth in jest.cluster.config.js, apart in what they need: unit (nothing), integration (PostgreSQL, alembic),
 // faults (the same, with processes killed), e2e (a Kubernetes API server as well).
-const suite = (displayName, testBed = {}) => ({
+export const suite = (displayName, testBed = {}) => ({
   displayName,
   ...testBed,
   testMatch: [`<rootDir>/test/${displayName}/**/*.test.ts`],
@@ -14,11 +14,16 @@ const globalTeardown = `${support}/global-teardown.mjs`;
 const servers = { globalSetup: `${support}/global-setup.mjs`, globalTeardown };
 const serversAndKube = { globalSetup: `${support}/global-setup-e2e.mjs`, globalTeardown };
 
-export default {
-  projects: [suite('unit'), suite('integration', servers), suite('faults', servers), suite('e2e', serversAndKube)],
-  // The servers are shared; more workers than cores only make time-outs.
-  maxWorkers: 2,
+/** What is said of a run, whichever suites it has. */
+export const run = {
+  // A test waits most of the time, for one process after another: two workers leave two cores a fifth of the time to nobody.
+  maxWorkers: 3,
   testSequencer: `${import.meta.dirname}/test/support/sequencer.mjs`,
   testTimeout: 120_000,
   reporters: ['default', '<rootDir>/test/support/summary-reporter.mjs'],
+};
+
+export default {
+  ...run,
+  projects: [suite('unit'), suite('integration', servers), suite('faults', servers), suite('e2e', serversAndKube)],
 };

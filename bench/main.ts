@@ -1,20 +1,29 @@
-/** `npm run bench [-- --json] [-- --runs N] [-- operation reading ready]`: measures what docs/benchmarks.md describes; exit code 1: a goal was missed. */
+/**
+ * `npm run bench [-- --json] [-- --runs N] [-- --sources] [-- operation reading ready]`: measures what docs/benchmarks.md
+ * describes, on the built program, or with `--sources` on what a clone runs; exit code 1: a goal was missed.
+ */
 import { availableParallelism, cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { isMet, type Figure } from './measure.ts';
 import { measureOperation } from './operation.ts';
 import { measureReading } from './reading.ts';
 import { measureReady } from './ready.ts';
+import { measureRehearsal } from './rehearsal.ts';
 import { progress, setStage, type Stage } from './stage.ts';
 
 const benches: Readonly<Record<string, (stage: Stage, runs: number) => Promise<readonly Figure[]>>> = {
   operation: measureOperation,
   reading: measureReading,
   ready: measureReady,
+  rehearsal: measureRehearsal,
 };
 
 const { values, positionals } = parseArgs({
-  options: { json: { type: 'boolean', default: false }, runs: { type: 'string', default: '9' } },
+  options: {
+    json: { type: 'boolean', default: false },
+    runs: { type: 'string', default: '9' },
+    sources: { type: 'boolean', default: false },
+  },
   allowPositionals: true,
 });
 const runs = Number(values.runs);
@@ -23,7 +32,7 @@ const chosen = positionals.length === 0 ? Object.keys(benches) : positionals;
 
 const figures: Figure[] = [];
 {
-  await using stage = await setStage();
+  await using stage = await setStage({ sources: values.sources });
   for (const name of chosen) {
     const bench = benches[name];
     if (bench === undefined) throw new Error(`there is no bench ${name}; there are ${Object.keys(benches).join(', ')}`);

@@ -11,7 +11,7 @@ import { startApiServer } from '../scripts/lib/api-server.ts';
 import { ensureKubeBinaries } from '../scripts/lib/kube-binaries.ts';
 import { runOrThrow } from '../scripts/lib/run.ts';
 import { figure, quantile, type Figure } from './measure.ts';
-import { newest, program, progress, root, type Stage } from './stage.ts';
+import { newest, progress, root, type Stage } from './stage.ts';
 
 const targets = 40;
 const ns = 'bench';
@@ -111,7 +111,7 @@ function follow(
 
 /** `migration-target run`, until it is ready. */
 async function startController(stage: Stage, kubeconfig: string, ended: (() => Promise<void>)[]): Promise<void> {
-  const args = [program, 'run', '--kubeconfig', kubeconfig, '-n', ns, '--listen', '127.0.0.1:0'];
+  const args = [stage.program, 'run', '--kubeconfig', kubeconfig, '-n', ns, '--listen', '127.0.0.1:0'];
   const child = spawn(process.execPath, args, { env: stage.env, stdio: ['ignore', 'ignore', 'pipe'] });
   ended.push(end(child));
   const url = await new Promise<string>((resolve, reject) => {

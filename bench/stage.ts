@@ -1,6 +1,6 @@
 /** The sample application on a PostgreSQL of its own: empty tables, at the newest revision but for what a bench does. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
@@ -11,15 +11,20 @@ import { runOrThrow } from '../scripts/lib/run.ts';
 
 export const root = join(import.meta.dirname, '..');
 const unicorn = join(root, 'examples/unicorn');
-export const program = join(root, 'bin/migration-target');
 export const progress = (message: string): void => void process.stderr.write(`${message}\n`);
 
 export interface Stage extends AsyncDisposable {
+  /** What is measured: `bin/migration-target`, of the built program unless it was the sources' that was asked for. */
+  readonly program: string;
   /** A folder for whatever a bench writes; removed at the end. */
   readonly dir: string;
   readonly binDir: string;
   readonly python: string;
   readonly url: string;
+  /** The superuser, on the maintenance database. */
+  readonly adminUrl: string;
+  /** Where the server's files are. */
+  readonly dataDir: string;
   readonly env: Readonly<Record<string, string>>;
   readonly unicorn: string;
   /** The program, without npx. */
@@ -39,8 +44,9 @@ export const newest = '4f1c2d9ab0e7';
 export const older = '17ce94a8b5d0';
 
 /** With settings as a server has them that is used in earnest: it flushes to the disk. */
-export async function setStage(): Promise<Stage> {
+export async function setStage({ sources }: { readonly sources: boolean }): Promise<Stage> {
   const dir = await mkdtemp(join(tmpdir(), 'migration-target-bench-'));
+  const program = join(sources ? root : await buildPackage(join(dir, 'package')), 'bin/migration-target');
   const requirements = join(root, 'scripts/requirements/test.txt');
   const venv = await ensureVenv({ name: 'test', requirements, onProgress: progress });
   const binDir = await postgresBinaries(16, venv, progress);
@@ -54,6 +60,7 @@ export async function setStage(): Promise<Stage> {
     HOME: process.env['HOME'] ?? '/',
     DATABASE_URL: url,
     MIGRATION_TARGET_PG_BIN: binDir,
+    MIGRATION_TARGET_GRAPHS: join(dir, 'graphs'),
     PYTHONDONTWRITEBYTECODE: '1',
   };
   const document: Stage['document'] = (name, revision, backups) => ({
@@ -78,6 +85,9 @@ export async function setStage(): Promise<Stage> {
   await alembic('upgrade', newest);
   return {
     dir,
+    program,
+    adminUrl: server.superuserUrl,
+    dataDir: server.dataDir,
     binDir,
     python: venv.python,
     url,
@@ -106,6 +116,14 @@ export async function setStage(): Promise<Stage> {
       await rm(dir, { recursive: true, force: true });
     },
   };
+}
+
+/** The program as npm and the image install it; returns its folder. */
+async function buildPackage(folder: string): Promise<string> {
+  progress('building the program');
+  await runOrThrow(process.execPath, [join(root, 'scripts/build.ts'), join(folder, 'dist')]);
+  for (const part of ['bin', 'package.json']) await cp(join(root, part), join(folder, part), { recursive: true });
+  return folder;
 }
 
 async function sql(url: string, text: string): Promise<void> {

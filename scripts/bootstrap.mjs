@@ -1,4 +1,4 @@
-// The first step of `npm test` and `npm run demo`, on a fresh clone too: installs the npm packages where they are missing or are not
+// The first step of `npm test`, `npm run test:cluster` and `npm run demo`, on a fresh clone too: installs the npm packages where they are missing or are not
 // those of package-lock.json, then goes on in Node 24, which is one of them. Runs on Node 20 and later, with nothing installed.
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
@@ -9,13 +9,16 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const bin = join(root, 'node_modules', '.bin');
 const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH ?? ''}` };
 
+const jest = [
+  '--experimental-vm-modules',
+  '--disable-warning=ExperimentalWarning',
+  join(root, 'node_modules/jest/bin/jest.js'),
+];
+
 /** What each command runs in Node 24, before the arguments given. */
 const COMMANDS = {
-  test: [
-    '--experimental-vm-modules',
-    '--disable-warning=ExperimentalWarning',
-    join(root, 'node_modules/jest/bin/jest.js'),
-  ],
+  test: jest,
+  'test:cluster': [...jest, '--config', join(root, 'jest.cluster.config.js')],
   demo: [join(root, 'scripts/demo.ts')],
 };
 

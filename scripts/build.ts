@@ -1,23 +1,70 @@
 /**
- * `npm run build`: src/ as JavaScript in dist/, with whatever else lies in src/ (the Python driver) beside it.
- * `node scripts/build.ts DIR` builds into another folder.
+ * `npm run build`: the program in dist/, as a few files of JavaScript that hold the libraries too (ADR 16), with whatever
+ * else lies in src/ (the Python driver) beside it. `node scripts/build.ts DIR` builds into another folder.
  */
-import { execFile } from 'node:child_process';
-import { cp, rm } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import { promisify } from 'node:util';
+import { cp, glob, readFile, rm } from 'node:fs/promises';
+import { join, relative, resolve } from 'node:path';
+import { build, type Plugin } from 'esbuild';
+import { writeNotices } from './lib/notices.ts';
 
 const root = join(import.meta.dirname, '..');
 const src = join(root, 'src');
 const out = resolve(process.argv[2] ?? join(root, 'dist'));
-const isCopied = (path: string): boolean => !path.endsWith('.ts') && !path.endsWith('__pycache__');
+/** What libraries in CommonJS find in their files. */
+const commonJs = `import { createRequire } from 'node:module';
+const require = createRequire(import.meta.url), { filename: __filename, dirname: __dirname } = import.meta;`;
+
+/** Lazy parts that are worth a file of their own: most runs need none of them, and they are most of what there is to read. */
+const apart: ReadonlySet<string> = new Set([
+  '../adapters/kubernetes/home.ts',
+  '../adapters/docker/index.ts',
+  '../s3/index.ts',
+  './serve.ts',
+]);
 
 await rm(out, { recursive: true, force: true });
-try {
-  const tsc = join(root, 'node_modules/.bin/tsc');
-  await promisify(execFile)(tsc, ['-p', join(root, 'tsconfig.build.json'), '--outDir', out]);
-} catch (error) {
-  console.error((error as { stdout?: string }).stdout ?? error);
-  process.exit(1);
+const { metafile } = await build({
+  absWorkingDir: root,
+  entryPoints: [join(src, 'main.ts')],
+  outdir: out,
+  bundle: true,
+  platform: 'node',
+  target: 'node24',
+  format: 'esm',
+  splitting: true,
+  chunkNames: '[name]-[hash]',
+  sourcemap: true,
+  sourcesContent: false,
+  legalComments: 'none',
+  metafile: true,
+  // Compiled parts that ssh2 does without where they were not built; npm runs no install scripts of ours.
+  external: ['cpu-features', '*.node'],
+  banner: { js: commonJs },
+  plugins: [ours()],
+  logLevel: 'warning',
+});
+for await (const file of glob('**/*.*', { cwd: src, exclude: ['**/*.ts', '**/__pycache__'] }))
+  await cp(join(src, file), join(out, file));
+await writeNotices(metafile, root, join(out, 'THIRD-PARTY-NOTICES.txt'));
+
+/**
+ * Our modules as they are bundled. What is beside one is looked for from where it lies in src/, whichever file of dist/ it
+ * became part of. What is imported lazily is evaluated as late as before, but lies in the same file: to find and open
+ * another one takes longer than to read on.
+ */
+function ours(): Plugin {
+  return {
+    name: 'ours',
+    setup(esbuild) {
+      esbuild.onLoad({ filter: /\/src\/.*\.ts$/ }, async ({ path }) => {
+        const place = `new URL(${JSON.stringify(relative(src, path))}, import.meta.url).href`;
+        const contents = (await readFile(path, 'utf8'))
+          .replaceAll('import.meta.url', place)
+          .replaceAll(/\bimport\('(\.[^']+)'\)/g, (lazy, module: string) =>
+            apart.has(module) ? lazy : `Promise.resolve().then(() => require('${module}'))`,
+          );
+        return { loader: 'ts', contents };
+      });
+    },
+  };
 }
-await cp(src, out, { recursive: true, filter: isCopied });

@@ -27,6 +27,8 @@ export interface Screen {
   quote(text: string): void;
   /** Shows and runs it, its output going straight to the screen. Throws unless it exits with `expected`. */
   run(command: Command, expected?: number): Promise<void>;
+  /** Shows the command, and not what it prints. Throws unless it exits with `expected`. */
+  quietly(command: Command, expected: number): Promise<void>;
   /** Runs it without showing it; returns what it printed. Throws unless it exits with 0. */
   read(command: Command): Promise<string>;
   /** As Ctrl-C: from now on nothing new is started. Resolves when what is running has ended. */
@@ -45,12 +47,16 @@ export function openScreen(): Screen {
   let running: { readonly child: ChildProcess; readonly ended: Promise<number> } | null = null;
   let interrupted = false;
 
-  const start = async (command: Command, output: 'inherit' | 'pipe'): Promise<{ code: number; stdout: string }> => {
+  const start = async (
+    command: Command,
+    output: 'inherit' | 'pipe',
+    notes: 'inherit' | 'ignore' = 'inherit',
+  ): Promise<{ code: number; stdout: string }> => {
     if (interrupted) throw new DemoFailure('interrupted');
     const child = spawn(command.program, command.args, {
       cwd: command.cwd,
       env: command.env,
-      stdio: ['ignore', output, 'inherit'],
+      stdio: ['ignore', output, notes],
       // A group of its own: the terminal's Ctrl-C reaches us, and from us the command, once.
       detached: true,
     });
@@ -92,6 +98,12 @@ export function openScreen(): Screen {
     async run(command, expected = 0) {
       write(`\n${dim('$')} ${bold(command.typed)}\n`);
       const { code } = await start(command, 'inherit');
+      if (code !== expected)
+        throw new DemoFailure(`\`${command.typed}\` exited with ${code}, and ${expected} was expected`);
+    },
+    async quietly(command, expected) {
+      write(`\n${dim('$')} ${bold(command.typed)}\n${dim('…')}\n`);
+      const { code } = await start(command, 'pipe', 'ignore');
       if (code !== expected)
         throw new DemoFailure(`\`${command.typed}\` exited with ${code}, and ${expected} was expected`);
     },

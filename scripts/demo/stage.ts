@@ -141,7 +141,7 @@ spec:
   backup:
     storage: {directory: {path: ${JSON.stringify(values.backups)}}}
   policy:
-    dataLoss: Allow    # what may lose data is refused unless this says otherwise
+    dataLoss: RequireApproval    # the default: what would lose data waits until somebody approves it
   verify:
     queries:
       - {name: organizations, sql: "SELECT count(*) FROM organizations", expect: "200"}

@@ -6,6 +6,7 @@ import { databaseNames, readFacts } from './database.ts';
 import type { Facts } from './database.ts';
 import { DemoFailure } from './screen.ts';
 import type { Command, Screen } from './screen.ts';
+import { exitCodes } from '../../src/cli/exit-codes.ts';
 import { DATABASE, TARGET } from './stage.ts';
 import type { Stage } from './stage.ts';
 
@@ -46,19 +47,31 @@ async function forward(screen: Screen, stage: Stage): Promise<void> {
   screen.heading('2  Forward: the newest revision is declared');
   screen.say(`From now on the revision is declared, in ${stage.targetFile}:`);
   screen.quote(await stage.readTarget());
-  screen.say('', 'Before it upgrades, it takes a backup, and restores that once to see that it is whole.');
-  await screen.run(stage.migrationTarget('apply', '-f', stage.targetFile, '--yes'));
+  screen.say(
+    '',
+    'Before it touches the database it takes a backup, and tries the change on a copy of it. One of these migrations hashes',
+    'client addresses, so the addresses would be gone: it stops there, and asks.',
+  );
+  await screen.run(stage.migrationTarget('apply', '-f', stage.targetFile, '--yes'), exitCodes.approvalNeeded);
+  await expectRevision(stage, BEFORE_HASHING);
+  screen.say('', 'Somebody who may approves that very plan, once, and it goes on:');
+  await approve(screen, stage);
   await expectRevision(stage, HEAD);
 }
 
 async function oneStepBack(screen: Screen, stage: Stage): Promise<void> {
   screen.heading('3  Back: the revision before is declared');
-  screen.say('A day of work with the new version, and then its code has to be rolled back, and the database with it.');
+  screen.say(
+    'A day of work with the new version, and then its code has to be rolled back, and the database with it. What would that',
+    'destroy? Nobody has to guess:',
+  );
   await screen.run(stage.python('unicorn.work', String(TICKETS)));
-  await screen.run(stage.migrationTarget('plan', TARGET, '--revision', '-1', '--sql'));
-  screen.say('', 'That touched nothing. Now in earnest:');
+  await screen.run(stage.migrationTarget('plan', TARGET, '--revision', '-1', '--rehearse'), exitCodes.approvalNeeded);
+  screen.say('', 'That only read the database. Now in earnest; it asks for an approval, and gets it:');
   const before = await readFacts(stage.adminUrl);
-  await screen.run(stage.migrationTarget('apply', TARGET, '--revision', '-1', '--yes'));
+  await screen.quietly(stage.migrationTarget('apply', TARGET, '--revision', '-1', '--yes'), exitCodes.approvalNeeded);
+  expectSame('everything, while it waits', before, await readFacts(stage.adminUrl));
+  await approve(screen, stage);
   const after = await expectRevision(stage, BEFORE_PRIORITIES);
   expectSame('the numbers of rows', before.rows, after.rows);
   expectSame(
@@ -77,16 +90,22 @@ async function oneStepBack(screen: Screen, stage: Stage): Promise<void> {
 /** Returns the name of the database that was kept aside. */
 async function pastThePointOfNoReturn(screen: Screen, stage: Stage, found: Facts): Promise<string> {
   screen.heading('4  Back to where no downgrade leads');
-  screen.say('Forward again, and another day of work:');
+  screen.say('Forward again (adding a column loses nothing, so nobody is asked), and another day of work:');
   await screen.run(stage.migrationTarget('apply', TARGET, '--revision', 'head', '--yes'));
   await expectRevision(stage, HEAD);
   await screen.run(stage.python('unicorn.work', String(TICKETS)));
   screen.say(
     '',
-    `Then back to before client addresses were hashed. No hash leads back: that migration's downgrade() raises.`,
+    `Then back to before client addresses were hashed. No hash leads back: that migration's downgrade() raises. It does so`,
+    'on the copy, so the database never sees it; what is left is the backup of then, and what was written since is counted.',
   );
   const lost = await readFacts(stage.adminUrl);
-  await screen.run(stage.migrationTarget('apply', TARGET, '--revision', BEFORE_HASHING, '--yes'));
+  await screen.run(
+    stage.migrationTarget('apply', TARGET, '--revision', BEFORE_HASHING, '--yes'),
+    exitCodes.approvalNeeded,
+  );
+  expectSame('everything, while it waits', lost, await readFacts(stage.adminUrl));
+  await approve(screen, stage);
 
   const now = await expectRevision(stage, BEFORE_HASHING);
   expectSame('the rows', found.content, now.content);
@@ -107,6 +126,16 @@ async function pastThePointOfNoReturn(screen: Screen, stage: Stage, found: Facts
     `  ${lostRows.flatMap(([table, count]) => (count === 0 ? [] : [`${count} rows of ${table}`])).join(', ')}; the columns of the newer schema.`,
   );
   return name;
+}
+
+/** What the status asks for, approved, and carried out. */
+async function approve(screen: Screen, stage: Stage): Promise<void> {
+  const target = (await readJson(screen, stage.migrationTarget('status', TARGET))) as StatusObject;
+  const { digest = null, loss } = target.status.plan ?? {};
+  if (digest === null) throw new DemoFailure('the status names no plan that waits for an approval');
+  const bound = loss?.rows == null ? [] : ['--max-row-loss', String(loss.rows)];
+  await screen.run(stage.migrationTarget('approve', TARGET, '--plan', digest, ...bound));
+  await screen.run(stage.migrationTarget('reconcile', TARGET, '--yes'));
 }
 
 async function afterwards(screen: Screen, stage: Stage, aside: string): Promise<Ending> {
@@ -130,9 +159,10 @@ async function afterwards(screen: Screen, stage: Stage, aside: string): Promise<
     target.status.keptAside.map(({ name }) => name),
   );
   const catalogue = (await readJson(screen, backups)) as BackupsObject;
+  // One for each time that something was tried: four changes, three of which had to wait first, and one look.
   expectSame(
     'the number of verified backups',
-    4,
+    8,
     catalogue.backups.filter(({ verifiedAt }) => verifiedAt !== null).length,
   );
   const report = target.status.history[0]?.report ?? null;
@@ -178,6 +208,7 @@ interface StatusObject {
   readonly status: {
     readonly conditions: readonly { readonly type: string; readonly status: string; readonly reason: string }[];
     readonly keptAside: readonly { readonly name: string }[];
+    readonly plan: { readonly digest: string | null; readonly loss: { readonly rows: number | null } | null } | null;
     readonly history: readonly { readonly report: string | null }[];
   };
 }

@@ -8,7 +8,7 @@ const columns = 100;
 
 export function cliReference(): string {
   const program = createProgram('migration-target', '0.0.0', async () => {});
-  const sections = [program, ...program.commands.flatMap(withSubcommands)].map(section);
+  const sections = [program, ...visible(program).flatMap(withSubcommands)].map(section);
   return `# Command line
 
 Written by \`node scripts/generate.ts\` from the program's own help.
@@ -18,9 +18,15 @@ In a cluster the same commands are there as \`kubectl migration-target …\`, wh
 ${sections.join('\n')}`;
 }
 
+/** Without those that are for the program itself. */
+function visible(command: Command): readonly Command[] {
+  const shown = command.createHelp().visibleCommands(command);
+  return command.commands.filter((below) => shown.includes(below));
+}
+
 const withSubcommands = (command: Command): readonly Command[] => [
   command,
-  ...command.commands.flatMap(withSubcommands),
+  ...visible(command).flatMap(withSubcommands),
 ];
 
 function section(command: Command): string {

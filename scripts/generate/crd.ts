@@ -1,10 +1,27 @@
 /** A CustomResourceDefinition of a kind, as YAML. */
+import { basename } from 'node:path';
 import { stringify } from 'yaml';
 import { group, version } from '../../src/api/group.ts';
 import type { Kind } from './kinds.ts';
 import { structuralSchema, withoutDefaults, type OpenApi } from './structural.ts';
 
 export const crdFile = (kind: Kind): string => `crds/${group}_${kind.plural}.yaml`;
+/** Spelt so that `kubectl apply -f crds/`, which reads every *.yaml, does not take it for an object. */
+export const crdsFile = 'crds/Kustomization';
+
+const header = '# Generated from src/api: change it there, then run: npm run generate\n';
+
+/** All of them, for kustomize. */
+export function crdsKustomization(kinds: readonly Kind[]): string {
+  return (
+    header +
+    stringify({
+      apiVersion: 'kustomize.config.k8s.io/v1beta1',
+      kind: 'Kustomization',
+      resources: kinds.map((kind) => basename(crdFile(kind))),
+    })
+  );
+}
 
 export function crdYaml(kind: Kind): string {
   const { columns, kind: kindName, plural, singular, shortNames } = kind;
@@ -40,7 +57,6 @@ export function crdYaml(kind: Kind): string {
       ],
     },
   };
-  const header = '# Generated from src/api: change it there, then run: npm run generate\n';
   return header + stringify(definition, { lineWidth: 120, aliasDuplicateObjects: false });
 }
 

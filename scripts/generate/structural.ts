@@ -50,7 +50,12 @@ function adapt(node: Record<string, unknown>): void {
     Object.assign(node, { description }, override);
   }
   // The API server prunes unknown fields, and refuses them where the client asks for it, as kubectl does.
-  if (node['type'] === 'object' && node['properties'] !== undefined) delete node['additionalProperties'];
+  const { properties } = node;
+  if (node['type'] === 'object' && typeof properties === 'object' && properties !== null) {
+    delete node['additionalProperties'];
+    // An empty one the API server leaves out, and then the same file, applied again, is a change.
+    if (Object.keys(properties).length === 0) delete node['properties'];
+  }
   if (node['default'] === null) delete node['default'];
   if (node['type'] === 'integer') {
     node['format'] = 'int64';

@@ -10,11 +10,15 @@ import type { KubeBinaries } from './kube-binaries.ts';
 import { supervise } from './supervise.ts';
 import type { Supervised } from './supervise.ts';
 
-/** A Kubernetes API server with its etcd, on the loopback interface: no controllers, no nodes. Ends with this process. */
+/** A Kubernetes API server with its etcd: no controllers, no nodes. Ends with this process. */
 export interface ApiServer {
   readonly url: string;
   /** Path of a kubeconfig: a cluster administrator. */
   readonly kubeconfig: string;
+  /** Path of the certificate that it is to be trusted by. */
+  readonly certificate: string;
+  /** Path of the private key that it signs service accounts' tokens with. */
+  readonly serviceAccountKey: string;
   /** Path of the kubectl of the same version. */
   readonly kubectlPath: string;
   readonly logFile: string;
@@ -27,11 +31,23 @@ export interface ApiServer {
 
 const READY_WITHIN_MS = 90_000;
 
+export interface ApiServerOptions {
+  /** Of the interface that it listens on, and by which it is reached from pods. Default: the loopback interface's. */
+  readonly address?: string;
+  /** Runs a command where that address is. Default: here. */
+  readonly within?: (command: readonly string[]) => readonly string[];
+  /** More of its flags. */
+  readonly flags?: readonly string[];
+}
+
 /** Starts both in a temporary folder and waits until the API is ready. Throws with the end of the server's log where it fails. */
-export async function startApiServer(binaries: KubeBinaries): Promise<ApiServer> {
+export async function startApiServer(
+  binaries: KubeBinaries,
+  { address = '127.0.0.1', within = (command) => command, flags = [] }: ApiServerOptions = {},
+): Promise<ApiServer> {
   const dir = await mkdtemp(join(tmpdir(), 'migration-target-kube-'));
   const [etcdPort, peerPort, port] = [await freePort(), await freePort(), await freePort()];
-  const url = `https://127.0.0.1:${port}`;
+  const url = `https://${address}:${port}`;
   const token = randomBytes(18).toString('hex');
   const logFile = join(dir, 'kube-apiserver.log');
   const kubeconfig = join(dir, 'kubeconfig');
@@ -55,7 +71,7 @@ export async function startApiServer(binaries: KubeBinaries): Promise<ApiServer>
   const etcdUrl = `http://127.0.0.1:${etcdPort}`;
   const peerUrl = `http://127.0.0.1:${peerPort}`;
   const etcd = supervise(
-    [
+    within([
       binaries.etcd,
       `--data-dir=${join(dir, 'etcd')}`,
       `--listen-client-urls=${etcdUrl}`,
@@ -65,14 +81,14 @@ export async function startApiServer(binaries: KubeBinaries): Promise<ApiServer>
       `--initial-cluster=default=${peerUrl}`,
       '--unsafe-no-fsync',
       '--log-level=warn',
-    ],
+    ]),
     { logFile: join(dir, 'etcd.log'), signal: 'TERM', removeAfterwards: dir },
   );
-  const command = [
+  const command = within([
     binaries.apiserver,
     `--etcd-servers=${etcdUrl}`,
     `--cert-dir=${join(dir, 'certificates')}`,
-    '--bind-address=127.0.0.1',
+    `--bind-address=${address}`,
     `--secure-port=${port}`,
     `--service-account-key-file=${join(dir, 'sa.pub')}`,
     `--service-account-signing-key-file=${join(dir, 'sa.key')}`,
@@ -81,7 +97,8 @@ export async function startApiServer(binaries: KubeBinaries): Promise<ApiServer>
     '--authorization-mode=RBAC',
     '--service-cluster-ip-range=10.0.0.0/24',
     '--allow-privileged',
-  ];
+    ...flags,
+  ]);
   let server = supervise(command, { logFile, signal: 'TERM' });
   const stop = async (): Promise<void> => {
     await server.stop();
@@ -100,6 +117,8 @@ export async function startApiServer(binaries: KubeBinaries): Promise<ApiServer>
   return {
     url,
     kubeconfig,
+    certificate,
+    serviceAccountKey: join(dir, 'sa.key'),
     kubectlPath: binaries.kubectl,
     logFile,
     stop,

@@ -13,7 +13,8 @@ export async function installDebianPackage(name: string, onProgress: OnProgress)
   if (process.getuid?.() !== 0) throw new Error(`${name} is not installed: sudo apt-get install ${name}`);
 
   onProgress(`installing ${name} with apt-get`);
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  // Run level 1: what the package brings of services is not started.
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' };
   const install = (wanted: string) =>
     runOrThrow('apt-get', ['install', '-y', '-q', '--no-install-recommends', wanted], { env });
   await runOrThrow('apt-get', ['update', '-q'], { env });

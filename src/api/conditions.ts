@@ -24,8 +24,12 @@ export interface ConditionFacts {
   readonly lastBackup: TargetStatus['lastBackup'];
   /** Why the newest attempt at a backup fell short; null: it did not. */
   readonly backupProblem: { readonly reason: Reason; readonly message: string } | null;
+  readonly rehearsal: TargetStatus['rehearsal'];
+  /** Is `spec.policy.rehearsal` Always? */
+  readonly isRehearsing: boolean;
   /** Does the target declare `spec.application`? */
   readonly applicationDeclared: boolean;
+  readonly application: TargetStatus['application'];
   /** The conditions until now: where a status stays the same, the time of its last change does. */
   readonly previous: readonly Condition[];
   readonly now: Date;
@@ -38,7 +42,7 @@ export function summarize(outcome: Outcome, facts: ConditionFacts): readonly Con
   const judgements: readonly (readonly [ConditionType, Judgement])[] = [
     ...judgeOutcome(outcome),
     ['BackupReady', judgeBackup(facts)],
-    ['Rehearsed', { status: 'False', reason: 'RehearsalDisabled', message: 'spec.policy.rehearsal is Never.' }],
+    ['Rehearsed', judgeRehearsal(facts)],
     ['ApplicationHealthy', judgeApplication(facts)],
   ];
   return asConditions(judgements, facts);
@@ -140,10 +144,39 @@ function judgeBackup({ lastBackup, backupProblem }: ConditionFacts): Judgement {
       };
 }
 
-function judgeApplication({ applicationDeclared }: ConditionFacts): Judgement {
-  return applicationDeclared
-    ? { status: 'Unknown', reason: 'NotSupported', message: 'spec.application is not acted on by this version.' }
-    : { status: 'Unknown', reason: 'NotDeclared', message: 'The target declares no application.' };
+function judgeRehearsal({ rehearsal, isRehearsing }: ConditionFacts): Judgement {
+  if (!isRehearsing)
+    return { status: 'False', reason: 'RehearsalDisabled', message: 'spec.policy.rehearsal is Never.' };
+  if (rehearsal === null)
+    return {
+      status: 'Unknown',
+      reason: 'NotRehearsed',
+      message: 'No change was rehearsed yet, or the last rehearsal did not come to its end.',
+    };
+  return rehearsal.passed
+    ? { status: 'True', reason: 'RehearsalPassed', message: rehearsal.message }
+    : { status: 'False', reason: 'RehearsalFailed', message: rehearsal.message };
+}
+
+function judgeApplication({ applicationDeclared, application, generation }: ConditionFacts): Judgement {
+  if (!applicationDeclared)
+    return { status: 'Unknown', reason: 'NotDeclared', message: 'The target declares no application.' };
+  switch (application?.state) {
+    case 'stopped':
+      return { status: 'False', reason: 'ApplicationStopped', message: application.message };
+    case 'unhealthy':
+      return { status: 'False', reason: 'ApplicationUnhealthy', message: application.message };
+    case 'healthy':
+      if (application.generation === generation)
+        return { status: 'True', reason: 'ApplicationHealthy', message: application.message };
+      break;
+    case undefined:
+  }
+  return {
+    status: 'Unknown',
+    reason: 'HealthNotChecked',
+    message: 'The application was not asked yet for this generation.',
+  };
 }
 
 /** Revisions as people read them: `base` for none, `unknown` where there is no version table. */

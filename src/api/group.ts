@@ -15,3 +15,10 @@ export const backupAnnotation = `${group}/backup`;
 export const backupsShownAnnotation = `${group}/backupsShownUntil`;
 /** On a MigrationBackup that this program made: its target. */
 export const targetLabel = `${group}/target`;
+/** On a Deployment, StatefulSet or CronJob that is stopped: the target that did it, and that starts it again. */
+export const stoppedByAnnotation = `${group}/stoppedBy`;
+/** On one that was stopped: what its spec.replicas, or its spec.suspend, was. */
+export const replicasBeforeAnnotation = `${group}/replicasBefore`;
+export const suspendBeforeAnnotation = `${group}/suspendBefore`;
+/** On one that was stopped: for whoever looks at it, who did it and how it is started by hand. */
+export const noteAnnotation = `${group}/note`;

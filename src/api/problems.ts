@@ -30,7 +30,7 @@ function sentence(issue: z.core.$ZodIssue, schema: z.ZodType | null): string {
     case 'invalid_type':
       return wrongType(issue, schema);
     case 'invalid_value':
-      return `write ${issue.values.map((value) => (typeof value === 'string' ? value : String(value))).join(' or ')}`;
+      return `write ${oneOf(issue.values.map((value) => (typeof value === 'string' ? value : String(value))))}`;
     case 'too_small':
       if (issue.origin === 'string') return 'is empty: write a value, or leave the field out';
       return issue.origin === 'array'
@@ -60,6 +60,9 @@ function wrongType(issue: z.core.$ZodIssueInvalidType, schema: z.ZodType | null)
   if (expected === 'string') return isRevision(issue.path) ? quoteIt : 'write text, in quotes';
   return `write ${words[expected] ?? `a value of type ${expected}`}`;
 }
+
+/** `a`, `a or b`, `a, b or c`. */
+const oneOf = (values: readonly string[]): string => values.join(', ').replace(/, ([^,]*)$/, ' or $1');
 
 const words: Readonly<Record<string, string>> = {
   object: 'fields (FIELD: VALUE, one a line and indented)',

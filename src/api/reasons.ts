@@ -16,6 +16,7 @@ export const reasons = {
   DatabaseUnreachable: 'The server refused or dropped the connection; it is tried again.',
   DatabaseLocked: 'Another operation holds this database; it is waited for.',
   LockTimedOut: 'A table was locked by another session for longer than lockTimeout; nothing was changed.',
+  MigrationsChanged: 'The migrations changed since they were planned; nothing was changed.',
   WritersActive: 'Somebody wrote between the backup and the change; nothing was changed.',
   OperationInterrupted: 'The controller was stopped; the next start goes on.',
   HomeUnavailable: 'The Kubernetes API could not be read or written; it is tried again.',
@@ -27,7 +28,7 @@ export const reasons = {
   SecretNotFound: 'A Secret, a key of it, a file or a variable is missing.',
   DatabaseUrlInvalid: 'The database URL cannot be read as one.',
   DatabaseNameRefused: 'A name that no migration target may have.',
-  TargetNotFound: 'A MigrationBackup names a MigrationTarget that is not declared.',
+  TargetNotFound: 'A MigrationBackup or a MigrationApproval names a MigrationTarget that is not declared.',
   TargetConflict: 'Another target declares the same database and version table.',
   // Stalled: the database and its surroundings
   AuthenticationFailed: 'The server refused the user or the password.',
@@ -51,11 +52,28 @@ export const reasons = {
   AlembicFailed: 'alembic or env.py raised an error before any migration ran.',
   WrongDatabase: 'env.py reaches another database than the declared one.',
   TimedOut: 'The operation did not finish in time; nothing was changed.',
+  // Stalled, or tried again: the Docker host
+  ContainerNotFound: 'The declared container does not exist.',
+  ImageNotFound: 'An image does not exist: the declared one, or that which a revision was reached with.',
+  ContainerNotRunning: 'The declared container is in a state in which nothing can run in it.',
+  DockerForbidden: 'The controller may not use the Docker Engine, or not for what it has to do.',
+  DockerUnreachable: 'The Docker Engine does not answer; it is tried again.',
+  // Stalled, or tried again: a cluster
+  WorkloadNotFound: 'The cluster has no such Deployment, StatefulSet or CronJob.',
+  WorkloadNotStopped: 'A workload can not be stopped, does not stop, or is started by somebody else meanwhile.',
+  ImageNotPulled: 'A node could not pull the image; it is tried again.',
+  JobRefused: 'The cluster refuses the Job or its pod: a quota, an admission policy, a missing right.',
+  JobNotStarted: 'The pod of a Job does not come to run: no node has a place for it, or what it needs is missing.',
+  JobLost: 'The pod of a Job was taken away before its program had ended, or the connection to it was cut.',
+  // Stalled: the application
+  ApplicationUnhealthy:
+    'The database is as declared; the application did not come up healthy, or its declared health check fails.',
   // Stalled: policy
   DataLossForbidden: 'The change may lose data, and policy.dataLoss forbids that.',
   DowngradeForbidden: 'policy.downgrade forbids it.',
   RestoreForbidden: 'policy.restore forbids it.',
   // Stalled: what went wrong
+  RehearsalFailed: 'The change failed on a copy of the database; the database itself was not touched.',
   BackupFailed: 'No verified backup could be taken, so nothing was changed.',
   BackupInvalid: 'The backup is incomplete, damaged, or of another database.',
   BackupNotFound: 'The catalogue has no such backup, or has it no longer.',
@@ -72,10 +90,24 @@ export const reasons = {
   NoBackup: 'No backup yet.',
   BackupNotVerified: 'The backup, of a target the newest one, was never restored and compared.',
   RehearsalDisabled: 'policy.rehearsal is Never.',
+  RehearsalPassed: 'The last change that was planned went through on a copy of the database.',
+  NotRehearsed: 'Nothing was rehearsed yet, or it could not be.',
   NotDeclared: 'The target declares no application.',
+  ApplicationHealthy: 'The application was started, and its health checks passed.',
+  ApplicationStopped: 'The application is stopped, until the database is verified, or by spec.application.after: None.',
+  HealthNotChecked: 'The application was not asked yet for this generation.',
   // ApprovalRequired
   ApprovalRequired: 'Something would be lost; an approval of this very plan is waited for.',
   ApprovalNotRequired: 'Nothing waits for an approval.',
+  // A MigrationApproval's
+  Approved: 'The plan may be carried out once, until the approval expires.',
+  ApprovalUsed: 'An operation used the approval; it counts once.',
+  ApprovalExpired: 'The approval is older than 24 hours and was never used.',
+  ApprovalOfOtherPlan: 'The target has another plan than the one that was approved, or none.',
+  ApprovalNotFound: 'The approval was taken back before it was used; another one is waited for.',
 } as const;
 
 export type Reason = keyof typeof reasons;
+
+/** A reason as a status has it, which another version may have written. */
+export const asReason = (text: string): Reason => (Object.hasOwn(reasons, text) ? (text as Reason) : 'InternalError');

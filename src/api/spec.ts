@@ -95,26 +95,59 @@ const alembic = withRules(
   ],
 ).describe('Where the migrations are, and how alembic is run.');
 
+const containerName = (description: string) =>
+  z
+    .string()
+    .min(1)
+    .max(253)
+    .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]*$/, 'write the name of a container as docker ps shows it')
+    .describe(description);
+
 const runtime = withRules(
   z.strictObject({
     process: z.strictObject({}).describe('As processes beside the controller. Refused in a pod.').optional(),
     docker: z
       .strictObject({
-        container: text(253, 'The container of the application, which has alembic and the migrations.'),
-        databaseContainer: text(253, 'The container of the database, which has pg_dump and pg_restore.').optional(),
+        container: containerName(
+          'The container of the application, which has alembic and the migrations. Where it does not run, alembic runs in a container made like it.',
+        ),
+        databaseContainer: containerName(
+          'The container of the database, whose pg_dump, pg_restore and psql are used. Left out: they are found beside the controller.',
+        ).optional(),
       })
-      .describe('In the containers of a Docker host. Not supported yet.')
+      .describe('In the containers of a Docker host, as DOCKER_HOST says. Refused in a pod.')
       .optional(),
-    kubernetes: z
-      .strictObject({
-        image: text(512, 'The image that has alembic and the migrations.').optional(),
+    kubernetes: withRules(
+      z.strictObject({
+        deployment: z
+          .strictObject({
+            name: text(253, 'The name of the Deployment, in the namespace of the target.'),
+            container: text(63, 'The container; left out: the first.').optional(),
+          })
+          .describe(
+            'The Deployment of the application: alembic runs as its container does, with the same image, environment, volumes, service account and pull secrets.',
+          )
+          .optional(),
+        image: text(512, 'The image that has alembic and the migrations; left out: that of the Deployment.').optional(),
         template: z
           .looseObject({})
-          .describe('What else the pod of the Job needs: a PodTemplateSpec.')
+          .describe(
+            'What else the pod of alembic’s Job needs: a PodTemplateSpec, laid over what comes from the Deployment. Its one container, whatever it is called, is alembic’s.',
+          )
           .meta({ 'x-kubernetes-preserve-unknown-fields': true })
           .optional(),
-      })
-      .describe('In Jobs of the cluster. Not supported yet.')
+      }),
+      [
+        {
+          message: 'write deployment, image, or both, e.g. kubernetes: {deployment: {name: ops-center}}',
+          holds: (value) => value.deployment !== undefined || value.image !== undefined,
+          cel: 'has(self.deployment) || has(self.image)',
+        },
+      ],
+    )
+      .describe(
+        'Alembic runs in Jobs of the cluster, in the namespace of the target: deployment, image, or both. PostgreSQL’s tools are those beside the controller: dumps pass through no pod’s log.',
+      )
       .optional(),
   }),
   [
@@ -125,24 +158,35 @@ const runtime = withRules(
   ],
 ).describe('Where alembic and the PostgreSQL tools run: exactly one.');
 
-const application = z
-  .strictObject({
+const isContainer = ({ kind }: { readonly kind: string }): boolean => kind === 'Container';
+
+const application = withRules(
+  z.strictObject({
     during: z
       .enum(['Stop', 'Keep'])
-      .describe('What happens to the workloads while the database changes. Keep is refused for what loses data.')
+      .describe(
+        'What happens to the workloads while the database changes. Stop: they are stopped once nothing is left to ask, and started again when the database is verified, or as it was before. Keep: they run on, which is refused for what loses data.',
+      )
       .default('Stop'),
-    after: z.enum(['Restart', 'None']).describe('What happens to the workloads afterwards.').default('Restart'),
+    after: z
+      .enum(['Restart', 'None'])
+      .describe(
+        'What happens to the workloads once the database has changed. Restart: they are started, or restarted where they were kept running. None: they are left as they are, stopped where they were stopped. Where the database is as it was before, they are started again in any case.',
+      )
+      .default('Restart'),
     workloads: z
       .array(
         z.strictObject({
           kind: z
             .enum(['Container', 'Deployment', 'StatefulSet', 'CronJob'])
             .describe('Container for docker; Deployment, StatefulSet or CronJob for kubernetes.'),
-          name: text(253, 'The name of the workload.'),
+          name: text(253, 'The name of the workload, e.g. of the container.'),
         }),
       )
       .max(32)
-      .describe('What writes to the database.')
+      .describe(
+        'What writes to the database: containers, or workloads of the cluster in the namespace of the target. In a project of Docker Compose, services that are to restart with one of them (depends_on with restart: true) are stopped and started with it.',
+      )
       .default([]),
     healthCheck: z
       .strictObject({
@@ -151,13 +195,22 @@ const application = z
           .min(1)
           .max(2048)
           .regex(/^https?:\/\//, 'write a URL that begins with http:// or https://')
-          .describe('Must answer with 2xx.'),
+          .describe('Must answer with 2xx, to the controller.'),
         timeout: positiveDuration('How long it is tried.').default('60s'),
       })
-      .describe('Asked after the workloads were started.')
+      .describe(
+        'Asked once the database has changed and the workloads were started, and until it was answered well once. What workloads say themselves is waited for too.',
+      )
       .optional(),
-  })
-  .describe('The application that uses the database. Not supported yet.');
+  }),
+  [
+    {
+      message: 'write workloads of one place: containers of a Docker host, or workloads of a cluster',
+      holds: ({ workloads }) => new Set(workloads.map(isContainer)).size < 2,
+      cel: "!has(self.workloads) || self.workloads.all(w, w.kind == 'Container') || self.workloads.all(w, w.kind != 'Container')",
+    },
+  ],
+).describe('The application that uses the database: stopped, started again, and asked how it is.');
 
 const storage = withRules(
   z.strictObject({
@@ -175,22 +228,71 @@ const storage = withRules(
     persistentVolumeClaim: z
       .strictObject({
         claimName: secretName.describe('The name of the claim, in the namespace of the target.'),
-        path: path('The folder in the volume.').default('/'),
+        path: z
+          .string()
+          .min(1)
+          .max(1024)
+          .regex(
+            /^\/?([A-Za-z0-9_][A-Za-z0-9_.-]*(\/|$))*$/,
+            'write a path of letters, digits, "_", "." and "-", e.g. /production; a "." or "-" begins no name in it',
+          )
+          .describe('The folder in the volume.')
+          .default('/'),
       })
-      .describe('A volume of the cluster. Not supported yet.')
+      .describe(
+        'A volume of the cluster, which the controller need not mount: a Job of its own image does, for as long as the backups are needed. Dumps are streamed there and back.',
+      )
       .optional(),
     s3: z
       .strictObject({
-        bucket: text(63, 'The bucket.'),
-        prefix: text(512, 'What the keys begin with.').optional(),
-        endpoint: text(512, 'The URL of the service, where it is not Amazon’s.').optional(),
-        region: text(63, 'The region.').optional(),
+        bucket: z
+          .string()
+          .min(3)
+          .max(63)
+          .regex(/^[a-z0-9][a-z0-9.-]*[a-z0-9]$/, 'write the name of a bucket: lower case, digits, "." and "-"')
+          .describe('The bucket, which has to exist.'),
+        prefix: z
+          .string()
+          .min(1)
+          .max(512)
+          .regex(/^[A-Za-z0-9_./-]+$/, 'write letters, digits, "_", ".", "-" and "/", e.g. backups/production')
+          .describe('A folder in the bucket. Left out: all of it. Several targets may share one.')
+          .optional(),
+        endpoint: z
+          .string()
+          .min(1)
+          .max(512)
+          .regex(/^https?:\/\/[^\s@'"`$;&|]+$/, 'write a URL that begins with http:// or https://, without a password')
+          .describe(
+            'The URL of the service, where it is not Amazon’s. The bucket is then a part of the path, not of the name of the host.',
+          )
+          .optional(),
+        region: z
+          .string()
+          .min(1)
+          .max(63)
+          .regex(/^[A-Za-z0-9-]+$/, 'write a region, e.g. eu-central-1')
+          .describe(
+            'The region. Left out: us-east-1 where there is an endpoint, else that of the controller’s surroundings.',
+          )
+          .optional(),
         secretRef: z
           .strictObject({ name: secretName.describe('The name of the Secret.') })
-          .describe('A Secret with the keys accessKeyId and secretAccessKey.')
+          .describe(
+            'A Secret with the keys accessKeyId and secretAccessKey, and sessionToken where they are temporary. Left out: the controller’s own credentials, which is refused in a pod.',
+          )
           .optional(),
+        serverSideEncryption: z
+          .enum(['AES256', 'aws:kms'])
+          .describe(
+            'What the service is told to encrypt with. Left out: it is told nothing, and does as the bucket is set up.',
+          )
+          .optional(),
+        kmsKeyId: text(2048, 'The key for aws:kms. Left out: the account’s own.').optional(),
       })
-      .describe('A bucket. Not supported yet.')
+      .describe(
+        'A bucket of S3 or of a service compatible with it. Dumps are streamed there and back over one connection, and no disk holds them.',
+      )
       .optional(),
   }),
   [
@@ -220,12 +322,20 @@ const backup = z
 const policy = z
   .strictObject({
     rehearsal: z
-      .enum(['Never'])
-      .describe('Whether a change is rehearsed on a copy first. This version knows only Never.')
-      .default('Never'),
+      .enum(['Always', 'Never'])
+      .describe(
+        'Always: before the database is touched, the change, the way back and the change again run on a copy of it, and what would be lost is measured. Never: what may be lost is judged by reading the migrations alone.',
+      )
+      .default('Always'),
     rehearsalServer: z
-      .strictObject({ urlFrom: valueSource.describe('The URL of a maintenance database on that server.') })
-      .describe('Another server of the same major version, for rehearsals. Not supported yet.')
+      .strictObject({
+        urlFrom: valueSource.describe(
+          'The URL of a maintenance database on that server, as a role that may create databases there and give them to the roles that the live database names.',
+        ),
+      })
+      .describe(
+        'Another server of the same major version, which the copies are made on instead. It has to have the same roles. Left out: the live server.',
+      )
       .optional(),
     downgrade: z.enum(['Allow', 'Forbid']).describe('May the database go to an older revision?').default('Allow'),
     restore: z
@@ -235,9 +345,11 @@ const policy = z
       )
       .default('Allow'),
     dataLoss: z
-      .enum(['Allow', 'Forbid'])
-      .describe('What may lose data is refused with Forbid; what can’t be judged counts as loss.')
-      .default('Forbid'),
+      .enum(['RequireApproval', 'Allow', 'Forbid'])
+      .describe(
+        'What happens where data would be lost. RequireApproval: it waits until a person approves that very plan. Forbid: it is refused. What can’t be judged counts as loss.',
+      )
+      .default('RequireApproval'),
     drift: z
       .enum(['Report', 'Correct'])
       .describe('What happens when somebody else moves the revision after it was reached.')
@@ -278,7 +390,9 @@ export const targetSpec = withRules(
       'How long an operation may take. A change or a restore under way is never interrupted.',
     ).default('30m'),
     serviceAccountName: secretName
-      .describe('Kubernetes: the service account that the controller acts as. Not supported yet.')
+      .describe(
+        'Kubernetes: the service account, in the namespace of the target, that the controller acts as: it reads Secrets and makes Jobs with its rights and no others. Left out: with its own.',
+      )
       .optional(),
     database,
     alembic,
@@ -303,6 +417,19 @@ export const targetSpec = withRules(
   }),
   [
     exactlyOne(['revision', 'revisions'], 'write exactly one of revision and revisions, e.g. revision: "4f1c2d9ab0e7"'),
+    {
+      message:
+        'runtime.kubernetes has no containers of a Docker host: write application.workloads of kind Deployment, StatefulSet or CronJob',
+      holds: ({ runtime: { kubernetes }, application: declared }) =>
+        kubernetes === undefined || declared === undefined || !declared.workloads.some(isContainer),
+      cel: "!(has(self.runtime.kubernetes) && has(self.application) && has(self.application.workloads) && self.application.workloads.exists(w, w.kind == 'Container'))",
+    },
+    {
+      message: 'runtime.docker has no workloads of a cluster: write application.workloads of kind Container',
+      holds: ({ runtime: { docker }, application: declared }) =>
+        docker === undefined || declared === undefined || declared.workloads.every(isContainer),
+      cel: "!(has(self.runtime.docker) && has(self.application) && has(self.application.workloads) && self.application.workloads.exists(w, w.kind != 'Container'))",
+    },
     {
       message:
         'policy.restore: Forbid forbids what restoreFrom asks for: write restore: Allow, or leave restoreFrom out',

@@ -49,6 +49,42 @@ const risk = z.object({
   what: text('The statement.'),
 });
 
+const tableLoss = z.object({
+  table: text('The table, as schema.table.'),
+  rowsBefore: z.int().describe('The rows that it has.'),
+  gone: z.boolean().describe('Does the table itself go?'),
+  rowsGone: z.int().describe('Rows that go; null: not known.').nullable().default(null),
+  rowsChanged: z.int().describe('Rows that stay with other values; null: not known.').nullable().default(null),
+  columnsChanged: z.array(z.string()).describe('Columns that stay and hold other values.').default([]),
+  columnsGone: z
+    .array(
+      z.object({
+        column: text('The column.'),
+        values: z.int().describe('The values in it that are not NULL.'),
+      }),
+    )
+    .describe('Columns that go.')
+    .default([]),
+  notCompared: text('Why it was not compared row by row; null: it was.').nullable().default(null),
+});
+
+const planLoss = z
+  .object({
+    measured: z
+      .boolean()
+      .describe('true: measured on a copy; false: told from reading the migrations, so that the numbers are unknown.'),
+    rows: z.int().describe('Rows that go, or lose or change a value; null: unknown.').nullable().default(null),
+    tables: z.array(tableLoss).describe('Table by table, the first 256.').default([]),
+    moreTables: z.int().describe('How many more tables lose something.').default(0),
+    objects: z
+      .array(z.string())
+      .describe('What goes besides data: constraints, indexes, grants, views and so on, the first 100.')
+      .default([]),
+    moreObjects: z.int().describe('How many more objects go.').default(0),
+    statements: z.array(risk).describe('Statements that may lose data, the first 256 of them.').default([]),
+  })
+  .describe('What is lost by it.');
+
 const planStatus = z
   .object({
     digest: text('What an approval is bound to.').nullable().default(null),
@@ -56,7 +92,7 @@ const planStatus = z
       .enum(['nothing', 'upgrade', 'downgrade', 'switch', 'restore', 'backup', 'refuse'])
       .describe('nothing, upgrade, downgrade, switch, restore, backup or refuse.'),
     steps: z.array(step).describe('The migrations in their order.').default([]),
-    loss: z.array(risk).describe('Statements that may lose data, the first 256 of them.').default([]),
+    loss: planLoss.nullable().default(null),
     fallback: z
       .object({
         kind: z
@@ -126,12 +162,45 @@ export const targetStatus = z
       .default(null),
     plan: planStatus.nullable().default(null),
     operation: operation.nullable().default(null),
+    rehearsal: z
+      .object({
+        operationId: text('The operation that it was part of.'),
+        finishedAt: text('When it ended.'),
+        backup: text('The backup that the copy was made of.'),
+        passed: z.boolean().describe('Did the change go through on the copy?'),
+        message: text('What came of it.'),
+        estimateSeconds: z
+          .number()
+          .describe(
+            'How long the migrations took on the copy, or the restore of the backup where that is what is left, in seconds; null: unknown.',
+          )
+          .nullable()
+          .default(null),
+      })
+      .describe('The last rehearsal.')
+      .nullable()
+      .default(null),
+    application: z
+      .object({
+        state: z.enum(['healthy', 'unhealthy', 'stopped']).describe('healthy, unhealthy or stopped.'),
+        generation: z.int().describe('The generation that it was asked for.'),
+        at: text('When it was asked, or stopped.'),
+        message: text('What it said.'),
+      })
+      .describe('The application, when it was last looked at; null: not for this generation.')
+      .nullable()
+      .default(null),
     handled: z
       .object({
         generation: z.int().describe('The generation.'),
         requestedAt: text('The value of the annotation that asked for it.').nullable().default(null),
       })
       .describe('The last trigger that ended in Ready or Stalled.')
+      .nullable()
+      .default(null),
+    lastHandledReconcileAt: text(
+      'The value of the annotation reconcile.fluxcd.io/requestedAt when a trigger ended last in Ready or Stalled, as Flux tells it of its own kinds.',
+    )
       .nullable()
       .default(null),
     reached: z

@@ -12,6 +12,7 @@ import { declare, withDesired, type Declared } from './declared.ts';
 import { exitCodes, type ExitCode } from './exit-codes.ts';
 import { listenForInterrupts } from './interrupts.ts';
 import { lendAlembic } from './lend-alembic.ts';
+import { lendDatabase } from './lend-database.ts';
 import { answer } from './output.ts';
 import { Problem } from './problem.ts';
 import { renderPlan } from './render-plan.ts';
@@ -33,17 +34,18 @@ export async function applyHere(context: Context, declared: Declared, options: H
   const { yes } = options;
   const { name } = declared.target.metadata;
   const ports = await context.ports();
-  await using lent = lendAlembic(ports.alembic);
-  // Without a question in between, the plan that is shown is the operation's own: one Python serves both.
+  await using alembic = lendAlembic(ports.alembic);
+  await using databases = lendDatabase(ports.databases);
+  // Without a question in between, the plan that is shown is the operation's own: one Python, one connection serves both.
   const isAtOnce = yes && options.asked.kind === 'apply';
   const asked: Asked = isAtOnce ? { kind: 'apply', operationId: newOperationId() } : options.asked;
-  const lender = isAtOnce ? lent.lender : ports.alembic;
-  const seen = await look(context, declared.target, { ...ports, alembic: lender }, { ...options, asked });
+  const lenders = isAtOnce ? { alembic: alembic.lender, databases: databases.lender } : {};
+  const seen = await look(context, declared.target, { ...ports, ...lenders }, { ...options, asked });
   const title = `${asked.kind} ${name}`;
   if (seen !== null) {
     const { notes } = context.output;
     notes.write(
-      `${renderPlan(name, seen, { screen: notes, now: new Date(), say: (message) => context.say(message, name) })}\n`,
+      `${renderPlan(name, seen, { screen: notes, now: new Date(), say: (message) => context.say(message, name), isRehearsing: declared.target.spec.policy.rehearsal === 'Always' })}\n`,
     );
     // With --yes the refusal of what is declared is recorded in the status, as the controller would. What a person asks
     // for beside it says nothing of the declaration.
@@ -56,7 +58,10 @@ export async function applyHere(context: Context, declared: Declared, options: H
     seen === null || options.revision === undefined ? declared : await withDesired(context, declared, seen.desired);
   const written = await declare(context, resolved);
   const target = options.begin === undefined ? written : await options.begin(written);
-  return await tellOutcome(context, await carryOut(context, target, asked, seen?.graph ?? null, lent.heir));
+  return await tellOutcome(
+    context,
+    await carryOut(context, target, asked, seen?.graph ?? null, { alembic: alembic.heir, databases: databases.heir }),
+  );
 }
 
 /** The plan; null where there can be none and `--yes` says to go on: the procedure meets the same, and records it. */

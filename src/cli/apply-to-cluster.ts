@@ -12,6 +12,7 @@ import { listenForInterrupts } from './interrupts.ts';
 import { Problem } from './problem.ts';
 import { showProgress } from './progress.ts';
 import { tellOutcome } from './apply-here.ts';
+import { isUnattended, unattendedTeller, unattendedText } from './unattended.ts';
 
 export async function applyToCluster(
   context: Context,
@@ -64,11 +65,15 @@ export async function followController(
   });
   progress.say(`${name} is declared; waiting for the controller.`);
   const tell = stepTeller((text) => progress.say(text));
+  const tellUnattended = unattendedTeller(progress.say, () => performance.now());
+  let latest = target;
   const followed = await follow(
     await context.home(),
     keyOf(target),
     (now) => {
       tell(statusOf(now));
+      tellUnattended(now);
+      latest = now;
       const outcome = outcomeOf(now);
       return outcome === null || !isAnswered(now, outcome) ? null : { outcome, target: now };
     },
@@ -87,7 +92,7 @@ export async function followController(
     case 'timedOut':
       throw new Problem(
         `TimedOut ${name}`,
-        `The controller did not end within spec.timeout (${target.spec.timeout})${statusOf(target).observedGeneration < 0 ? ', or none is running' : ''}. See: ${context.command(`status ${name}`)}`,
+        `The controller did not end within spec.timeout (${target.spec.timeout}).${isUnattended(latest) ? ` ${unattendedText(keyOf(target))}.` : ''} See: ${context.command(`status ${name}`)}`,
         exitCodes.timedOut,
       );
   }

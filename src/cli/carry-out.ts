@@ -2,13 +2,14 @@
 import type { Outcome } from '../api/conditions.ts';
 import { keyOf, seconds, type MigrationTarget } from '../api/target.ts';
 import type { RevisionGraph } from '../rollback/model.ts';
-import type { AlembicRunner, Ports } from '../rollback/ports.ts';
+import type { Ports } from '../rollback/ports.ts';
 import { reconcile } from '../rollback/reconcile.ts';
 import { statusOf } from '../rollback/status.ts';
 import type { Asked } from '../rollback/visit.ts';
+import { wait } from '../rollback/wait.ts';
 import { targetOf, type Context } from './context.ts';
 import { exitCodes, type ExitCode } from './exit-codes.ts';
-import { follow, outcomeOf, pause, stepTeller } from './follow.ts';
+import { follow, outcomeOf, stepTeller } from './follow.ts';
 import { listenForInterrupts, stopsSafely } from './interrupts.ts';
 import { Problem } from './problem.ts';
 import { showProgress, type Progress } from './progress.ts';
@@ -26,14 +27,14 @@ export interface CarriedOut {
 
 /**
  * Ends when the procedure does: ready, stalled, or waiting for an approval. Throws a Problem where it was interrupted
- * (exit code 130) or did not end within `spec.timeout` (5). `alembic`: in place of the one that is wired.
+ * (exit code 130) or did not end within `spec.timeout` (5). `over`: in place of what is wired.
  */
 export async function carryOut(
   context: Context,
   target: MigrationTarget,
   asked: Asked,
   graph: RevisionGraph | null,
-  alembic?: AlembicRunner,
+  over: Partial<Pick<Ports, 'alembic' | 'databases'>> = {},
 ): Promise<CarriedOut> {
   const { output } = context;
   const messages = new Map(graph?.revisions.map(({ id, message }) => [id, message]));
@@ -46,8 +47,9 @@ export async function carryOut(
   using interrupts = listenForInterrupts(progress.say, stopsSafely);
   try {
     const ports = await context.ports((event) => progress.observe(event));
-    const wired = alembic === undefined ? ports : { ...ports, alembic };
-    return await insist(context, target, asked, wired, progress, interrupts.signal);
+    const notifier = await context.notifier();
+    const telling = notifier === null ? {} : { notifier };
+    return await insist(context, target, asked, { ...ports, ...telling, ...over }, progress, interrupts.signal);
   } finally {
     progress.stop();
   }
@@ -86,7 +88,7 @@ async function insist(
       if (outcome.message !== told)
         progress.say(`${context.say(outcome.message, key.name)} It is tried again, for ${spelled(first)} at most.`);
       told = outcome.message;
-      await pause(Math.min(left, backoffMs(tries)), signal);
+      await wait(Math.min(left, backoffMs(tries)), signal);
     }
     if (signal.aborted) throw interrupted(context, key.name, outcome);
     target = await read(context, target);

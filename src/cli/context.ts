@@ -1,10 +1,11 @@
 /** What every command works with: the home that was chosen, the targets in it, the streams, and how to say what to type next. */
 import { keyText, type MigrationTarget, type TargetKey } from '../api/target.ts';
 import { permissions, type Permission, type Surroundings } from '../rollback/allowed.ts';
-import type { Declaration, Home, OperationEvent, Ports } from '../rollback/ports.ts';
+import type { Declaration, Home, Notifier, OperationEvent, Ports } from '../rollback/ports.ts';
 import { invocationOf, nameCommands } from './invocation.ts';
 import type { Output } from './output.ts';
 import { Problem } from './problem.ts';
+import { wrap } from './text.ts';
 import type { Wiring } from './wiring.ts';
 
 /** Options that every command takes. */
@@ -28,6 +29,8 @@ export interface Context extends AsyncDisposable {
   readonly isInteractive: boolean;
   /** Opened at the first call. */
   home(): Promise<Home>;
+  /** The namespace that is meant where none is said; null: any. */
+  namespace(): Promise<string | null>;
   /** Whether this runs in a pod, and what it may do there. */
   surroundings(): Promise<Surroundings>;
   /** The text that declares a target in the directory home, for edits that keep its comments; null: not there, or another home. */
@@ -36,11 +39,15 @@ export interface Context extends AsyncDisposable {
   declareRestore(key: TargetKey, backup: string): Promise<void>;
   /** `NAME` made a key; where it is left out, the only target there is. */
   resolveKey(name: string | undefined): Promise<TargetKey>;
+  /** The same, though there may be no such target; nothing is listed where NAME and the namespace are known. */
+  namedKey(name: string | undefined): Promise<TargetKey>;
   /** The target of that name. Throws where there is none, or none that can be read. */
   target(name: string | undefined): Promise<MigrationTarget>;
   /** Every declaration of the chosen namespace, in the order of their names. */
   declarations(): Promise<readonly Declaration[]>;
   ports(observe?: (event: OperationEvent, operationId: string) => void): Promise<Ports>;
+  /** For what changes a database; null: nobody is to be told. What waits to be told is, for a moment, when the command ends. */
+  notifier(): Promise<Notifier | null>;
   /** The name of the target that was last asked for; null: none yet. */
   subject(): string | null;
   /** A command of this program as it has to be typed here, `--dir` and all: `command('status unicorn-db')`. */
@@ -65,6 +72,8 @@ export function createContext(wiring: Wiring, options: GlobalOptions, output: Ou
   const command = (rest: string): string => `${invocation} ${rest}`;
   let opened: Promise<OpenHome> | null = null;
   let subject: string | null = null;
+  let notifying: ReturnType<Wiring['openNotifier']> | null = null;
+  const tellOnNotes = (text: string): void => output.notes.write(`${wrap(text, '  ', output.notes.width)}\n`);
   const chosen = (): Promise<OpenHome> => (opened ??= openHome(wiring, options, dir, command));
 
   async function declarations(): Promise<readonly Declaration[]> {
@@ -81,6 +90,15 @@ export function createContext(wiring: Wiring, options: GlobalOptions, output: Ou
     return key;
   }
 
+  async function namedKey(name: string | undefined): Promise<TargetKey> {
+    const { namespace } = await chosen();
+    if (name === undefined) return resolveKey(name);
+    const [inNamespace, plain] = splitName(name, namespace);
+    if (inNamespace === null) return resolveKey(name);
+    subject = plain;
+    return { namespace: inNamespace, name: plain };
+  }
+
   async function findKey(name: string | undefined): Promise<TargetKey> {
     const { namespace } = await chosen();
     const keys = (await declarations()).map(keyOfDeclaration);
@@ -94,9 +112,7 @@ export function createContext(wiring: Wiring, options: GlobalOptions, output: Ou
           : `There are ${keys.length}: ${keys.map((key) => key.name).join(', ')}. Say which: NAME after the command.`,
       );
     }
-    const [inNamespace, plain] = name.includes('/')
-      ? [name.slice(0, name.indexOf('/')), name.slice(name.indexOf('/') + 1)]
-      : [namespace, name];
+    const [inNamespace, plain] = splitName(name, namespace);
     const [found, second] = keys.filter(
       (key) => key.name === plain && (inNamespace === null || key.namespace === inNamespace),
     );
@@ -126,11 +142,13 @@ export function createContext(wiring: Wiring, options: GlobalOptions, output: Ou
     output,
     isInteractive,
     home: async () => (await chosen()).home,
+    namespace: async () => (await chosen()).namespace,
     surroundings: async () => ({ inPod: (await chosen()).inPod, allow: allowed(options) }),
     sourceOf: async (key) => (await chosen()).sourceOf(key),
     declareRestore: async (key, backup) => (await chosen()).declareRestore(key, backup),
     declarations,
     resolveKey,
+    namedKey,
     async target(name) {
       const key = await resolveKey(name);
       const declaration = await (await chosen()).home.get(key);
@@ -148,16 +166,25 @@ export function createContext(wiring: Wiring, options: GlobalOptions, output: Ou
         observe: (_, operationId, event) => observe(event, operationId),
       };
     },
+    notifier: () => (notifying ??= wiring.openNotifier(tellOnNotes)),
     subject: () => subject,
     command,
     say: (message, name) => nameCommands(message, invocation, name),
     async [Symbol.asyncDispose]() {
+      await (await notifying)?.close(lastWordsMs);
       // What did not open was told by whoever needed it.
       const home = await opened?.catch(() => null);
       await home?.close();
     },
   };
 }
+
+/** `NAMESPACE/NAME`, or NAME in the namespace that is meant. */
+const splitName = (name: string, namespace: string | null): readonly [namespace: string | null, name: string] =>
+  name.includes('/') ? [name.slice(0, name.indexOf('/')), name.slice(name.indexOf('/') + 1)] : [namespace, name];
+
+/** How long a command that is done waits for what is to be told still. */
+const lastWordsMs = 5_000;
 
 const allowed = ({ allow }: GlobalOptions): readonly Permission[] => allow ?? permissions;
 

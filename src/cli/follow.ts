@@ -3,6 +3,7 @@ import type { Outcome } from '../api/conditions.ts';
 import type { Condition, MigrationTarget, TargetKey, TargetStatus } from '../api/target.ts';
 import { statusOf } from '../rollback/status.ts';
 import type { Home } from '../rollback/ports.ts';
+import { wait } from '../rollback/wait.ts';
 import { targetOf } from './context.ts';
 import { Problem } from './problem.ts';
 
@@ -32,22 +33,8 @@ export async function follow<T>(
     if (options.signal.aborted) return { kind: 'interrupted' };
     const left = deadline - performance.now();
     if (left <= 0) return { kind: 'timedOut' };
-    await pause(Math.min(pollMs, left), options.signal);
+    await wait(Math.min(pollMs, left), options.signal);
   }
-}
-
-/** Resolves after `ms`, or at once when aborted. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener('abort', done, { once: true });
-  });
 }
 
 /** A condition of that type, if it was said of the generation that is declared now. */

@@ -33,12 +33,13 @@ export function invocationOf(
   ].join(' ');
 }
 
-const commands = 'plan|apply|run|status|history|watch|wait|backup|backups|restore|suspend|resume|reconcile|doctor';
+const commands =
+  'plan|apply|run|status|history|watch|wait|backup|backups|restore|suspend|resume|reconcile|doctor|identify|check';
 const inMessage = new RegExp(`(?:\\bnpx )?\\bmigration-target (?=(?:${commands})\\b)([^.;,]*)`, 'g');
 
 /** Commands to be copied out of a message, each up to the punctuation after it: ours anywhere, others' after a colon. */
 export const commandInText = new RegExp(
-  String.raw`(?:(?:npx |kubectl )?\bmigration-target (?=-|(?:${commands})\b)|(?<=: )(?:kubectl|alembic|ls|rm|mv|chown|createdb|export|ALTER|GRANT) )` +
+  String.raw`(?:(?:npx |kubectl )?\bmigration-target (?=-|(?:${commands})\b)|(?<=: )(?:kubectl|alembic|flask|ls|rm|mv|chown|createdb|export|ALTER|GRANT) )` +
     String.raw`\S.*?(?=[.;,)]? \(|[.;,)] |[.;,)]?$)`,
   'g',
 );

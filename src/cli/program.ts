@@ -1,15 +1,19 @@
 /** The program as commander knows it: options that all commands take, and one file for each command. */
 import { Command, CommanderError, Option } from 'commander';
 import { addApply } from './commands/apply.ts';
+import { addApprove } from './commands/approve.ts';
 import { addBackup } from './commands/backup.ts';
 import { addBackups } from './commands/backups.ts';
+import { addCheck } from './commands/check.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { addHistory } from './commands/history.ts';
+import { addIdentify } from './commands/identify.ts';
 import { addPlan } from './commands/plan.ts';
 import { addReconcile } from './commands/reconcile.ts';
 import { addRestore } from './commands/restore.ts';
 import { addResume } from './commands/resume.ts';
 import { addRun } from './commands/run.ts';
+import { addServeVolume } from './commands/serve-volume.ts';
 import { addStatus } from './commands/status.ts';
 import { addSuspend } from './commands/suspend.ts';
 import { addWait } from './commands/wait.ts';
@@ -58,10 +62,14 @@ export function createProgram(name: string, version: string, invoke: Invoke): Co
   addBackup(program, invoke);
   addBackups(program, invoke);
   addRestore(program, invoke);
+  addApprove(program, invoke);
   addSuspend(program, invoke);
   addResume(program, invoke);
   addReconcile(program, invoke);
   addDoctor(program, invoke);
+  addIdentify(program, invoke);
+  addCheck(program, invoke);
+  addServeVolume(program, invoke);
   return program;
 }
 

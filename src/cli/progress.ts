@@ -3,9 +3,9 @@
  * the line of what is being done is written over; elsewhere each line is written once, and long work says now and then
  * how far it is.
  */
-import type { OperationEvent } from '../rollback/ports.ts';
+import type { ExpectedTimes, OperationEvent } from '../rollback/ports.ts';
 import type { Screen } from './output.ts';
-import { formatBytes, formatDuration, printable, wrap } from './text.ts';
+import { formatBytes, formatDuration, grouped, printable, wrap } from './text.ts';
 
 export interface Progress {
   readonly observe: (event: OperationEvent) => void;
@@ -34,23 +34,40 @@ const what: Readonly<Record<string, string>> = {
   check: 'read the database',
   plan: 'planned',
   backup: 'dumped, restored once, compared',
+  rehearse: 'tried on a copy: there, back, there again; compared',
+  gate: 'policy and approval looked at',
+  quiesce: 'the application is stopped',
+  resume: 'the application is up again',
   change: 'migrated',
-  verify: 'read again: revision, schema, queries',
+  verify: 'read again: revision, schema, rows, queries',
   restore: 'restored into a new database, verified, swapped in',
   report: 'reported',
+  compare: 'read the schema',
+  build: 'the migrations run from base, in scratch databases',
+  import: 'each restored once into a scratch database',
 };
 const doing: Readonly<Record<string, string>> = {
   check: 'reading the database',
   plan: 'planning',
   backup: 'dumping',
+  rehearse: 'trying it on a copy',
+  gate: 'asking the policy',
+  quiesce: 'stopping the application',
+  resume: 'starting the application',
   change: 'migrating',
   verify: 'reading the database again',
   restore: 'restoring a backup into a new database',
   report: 'writing the report',
+  compare: 'reading the schema',
+  build: 'running the migrations from base',
+  import: 'restoring each once',
 };
 /** While something is counted; a backup has two parts, each with a hundred percent of its own. */
 function counting(step: string, counted: string): string {
   if (step === 'restore') return 'restoring';
+  if (step === 'resume') return 'waiting until the application is healthy';
+  if (counted === 'migrations') return 'running the migrations from base';
+  if (step === 'rehearse') return counted === 'tables restored' ? 'restoring another copy' : 'comparing';
   return step === 'backup' && counted === 'tables restored' ? 'trying the dump' : (doing[step] ?? '');
 }
 
@@ -61,6 +78,8 @@ export function showProgress({ screen, now, describe = () => null, verbose = fal
     readonly startedAt: number;
     detail: string;
     failed: string | null;
+    /** A migration under way that was tried before: how long it took then. */
+    expected: { readonly times: ExpectedTimes; readonly since: number } | null;
     /** What is being counted, and since when: the pace of a dump says nothing of a restore. */
     counted: { readonly what: string; readonly since: number } | null;
   } | null = null;
@@ -77,15 +96,17 @@ export function showProgress({ screen, now, describe = () => null, verbose = fal
     clear();
     screen.write(`${text}\n`);
   };
+  const detail = ({ detail: text, expected }: NonNullable<typeof current>): string =>
+    expected === null ? text : `${text}  ${expectedLeft(expected.times, now() - expected.since)}`;
   const draw = (): void => {
     if (!screen.isTerminal || current === null) return;
     frame = (frame + 1) % frames.length;
-    const text = `${frames[frame]} ${current.step.padEnd(8)} ${formatDuration(now() - current.startedAt).padStart(8)}   ${current.detail}`;
+    const text = `${frames[frame]} ${current.step.padEnd(8)} ${formatDuration(now() - current.startedAt).padStart(8)}   ${detail(current)}`;
     screen.write(`\r\u001b[2K${paint('cyan', cut(`  ${text}`, width))}`);
     shown = true;
   };
   const begin = (step: string): void => {
-    current = { step, startedAt: now(), detail: doing[step] ?? '', failed: null, counted: null };
+    current = { step, startedAt: now(), detail: doing[step] ?? '', failed: null, expected: null, counted: null };
     toldAt = now();
     if (screen.isTerminal) timer ??= setInterval(draw, frameMs).unref();
     draw();
@@ -105,7 +126,7 @@ export function showProgress({ screen, now, describe = () => null, verbose = fal
   const tellPlainly = (): void => {
     if (screen.isTerminal || current === null || now() - toldAt < plainMs) return;
     toldAt = now();
-    line(`  … ${current.step.padEnd(8)} ${formatDuration(now() - current.startedAt).padStart(8)}   ${current.detail}`);
+    line(`  … ${current.step.padEnd(8)} ${formatDuration(now() - current.startedAt).padStart(8)}   ${detail(current)}`);
   };
   const migrated = (direction: 'up' | 'down', revision: string, index: number, total: number): string => {
     const about = describe(revision);
@@ -137,12 +158,18 @@ export function showProgress({ screen, now, describe = () => null, verbose = fal
           }
           if (event.event.kind === 'started') {
             const { step, index, total } = event.event;
-            if (current !== null) current.detail = migrated(step.direction, step.revision, index, total);
+            if (current !== null) {
+              current.detail = migrated(step.direction, step.revision, index, total);
+              current.expected = event.expected === undefined ? null : { times: event.expected, since: now() };
+            }
             return tellPlainly();
           }
+          if (current !== null) current.expected = null;
           return line(
-            `      ${migrated(event.event.step.direction, event.event.step.revision, event.event.index, event.event.total)}  ${paint('dim', formatDuration(event.event.ms))}`,
+            `      ${event.copy === true ? 'on the copy ' : ''}${migrated(event.event.step.direction, event.event.step.revision, event.event.index, event.event.total)}  ${paint('dim', formatDuration(event.event.ms))}`,
           );
+        case 'downtime':
+          return line(`      the application was down for ${formatDuration(event.ms)}`);
         case 'refused':
           return; // the outcome says why
         case 'note':
@@ -165,11 +192,19 @@ export function showProgress({ screen, now, describe = () => null, verbose = fal
 
 /** e.g. `42 %, about 3 s left, 12.3 MB of 29 MB`; without the whole: `3 tables dumped`. What may be cut off comes last. */
 function howFar({ done, total, what: unit }: Extract<OperationEvent, { kind: 'progress' }>, elapsedMs: number): string {
-  const amount = (value: number): string => (unit === 'bytes' ? formatBytes(value) : value.toLocaleString('en-US'));
+  const amount = (value: number): string => (unit === 'bytes' ? formatBytes(value) : grouped(value));
   const suffix = unit === 'bytes' ? '' : ` ${printable(unit)}`;
   if (total === null || total === 0) return `${amount(done)}${suffix}`;
   const percent = Math.min(100, Math.floor((done / total) * 100));
   return `${percent} %${timeLeft(done, total, elapsedMs)}, ${amount(done)} of ${amount(total)}${suffix}`;
+}
+
+/** Against the time that it took on a copy: `42 %, about 3 s left`; nothing where that is over, or was no time at all. */
+function expectedLeft({ totalMs, beforeMs, stepMs }: ExpectedTimes, elapsedMs: number): string {
+  if (totalMs < 1_000) return '';
+  if (elapsedMs >= stepMs && beforeMs + stepMs >= totalMs) return 'longer than on the copy';
+  const done = beforeMs + Math.min(elapsedMs, stepMs);
+  return `${Math.floor((done / totalMs) * 100)} %, about ${formatDuration(totalMs - done)} left`;
 }
 
 /** From the pace so far; nothing is said before there is one. */

@@ -1,14 +1,14 @@
 /** The catalogue as a table. Pure. */
-import { formatRevisions } from '../rollback/compare.ts';
+import { formatRevisions, revisionsOfBackup } from '../rollback/compare.ts';
 import type { BackupManifest } from '../rollback/model.ts';
 import type { BrokenBackup } from '../rollback/ports.ts';
 import type { Screen } from './output.ts';
-import { formatBytes, formatInstant, formatTable, relativeTime, wrap, type Cell } from './text.ts';
+import { formatBytes, formatInstant, formatTable, grouped, relativeTime, wrap, type Cell } from './text.ts';
 
 /** What is known of a backup wherever it is read: from its manifest, or from the object that shows it. */
 export type ListedBackup = Pick<
   BackupManifest,
-  'id' | 'finishedAt' | 'revisions' | 'sizeBytes' | 'verifiedAt' | 'keptUntil' | 'reason'
+  'id' | 'finishedAt' | 'revisions' | 'identified' | 'sizeBytes' | 'verifiedAt' | 'keptUntil' | 'reason'
 >;
 
 /** What has no place in the table, and why; `is`: in a word, else broken. */
@@ -26,7 +26,7 @@ export const catalogueColumns: WideColumns<BackupManifest> = {
   headings: ['ROWS', 'DATABASE', 'SERVER', 'TOOL'],
   cells: ({ rowCounts, database, server, tools }) => {
     const rows = Object.values(rowCounts).reduce((sum, count) => sum + count, 0);
-    return [rows.toLocaleString('en-US'), database.name, server.version, tools.pgDump];
+    return [grouped(rows), database.name, server.version, tools.pgDump];
   },
 };
 
@@ -64,11 +64,17 @@ export function renderBackups<B extends ListedBackup>(
   return [...(backups.length === 0 ? [] : [table]), ...faults].join('\n');
 }
 
+/** By the schema is not by the version table: who restores it is told which. */
+const revisionText = (backup: ListedBackup): string =>
+  backup.revisions === null && backup.identified !== undefined
+    ? `${formatRevisions(revisionsOfBackup(backup))} (by schema)`
+    : formatRevisions(backup.revisions);
+
 function row(backup: ListedBackup, now: Date): readonly Cell[] {
   return [
     backup.id,
     relativeTime(backup.finishedAt, now),
-    formatRevisions(backup.revisions),
+    revisionText(backup),
     formatBytes(backup.sizeBytes),
     backup.verifiedAt === null
       ? { text: 'never', style: 'yellow' }

@@ -1,15 +1,29 @@
 /** A plan as people read it before they say yes, and as programs do. Pure. */
 import type { Plan, RevisionGraph, Risk, Step } from '../rollback/model.ts';
+import { lossMarkdown } from '../rollback/loss-markdown.ts';
 import { changeOf, type Preview } from '../rollback/preview.ts';
+import type { Rehearsed } from '../rollback/rehearse-only.ts';
 import { formatHeads } from '../rollback/graph.ts';
 import { formatRevisions } from '../rollback/compare.ts';
 import type { Screen } from './output.ts';
-import { count, formatBytes, formatInstant, formatTable, printable, relativeTime, wrap, type Cell } from './text.ts';
+import { lossBlock, timesBlock } from './render-loss.ts';
+import {
+  count,
+  formatBytes,
+  formatDuration,
+  formatInstant,
+  formatTable,
+  printable,
+  relativeTime,
+  wrap,
+  type Cell,
+} from './text.ts';
 
 /** As `-o json` gives it. */
 export function planObject(
   name: string,
   { plan, state, backups, sql, unfinished }: Preview,
+  rehearsed: Rehearsed | null = null,
 ): Readonly<Record<string, unknown>> {
   const reliedOn = reliesOn(plan);
   const change = changeOf(plan);
@@ -30,18 +44,34 @@ export function planObject(
     reason: plan.kind === 'refuse' ? plan.reason : null,
     message: plan.kind === 'refuse' ? plan.message : null,
     sql,
+    rehearsal: rehearsed?.kind === 'rehearsed' ? rehearsalObject(rehearsed) : null,
     unfinishedOperation:
       unfinished === null ? null : { id: unfinished.id, kind: unfinished.plan.kind, step: unfinished.step },
   };
 }
 
-export function renderPlan(
-  name: string,
-  preview: Preview,
-  options: { readonly screen: Screen; readonly now: Date; readonly say: (message: string) => string },
-): string {
+type OnCopy = Extract<Rehearsed, { readonly kind: 'rehearsed' }>;
+
+const rehearsalObject = ({ operation, verdict, digest }: OnCopy): Readonly<Record<string, unknown>> => ({
+  ...operation.rehearsal,
+  approvalDigest: digest,
+  gate: verdict,
+});
+
+export interface PlanOptions {
+  readonly screen: Screen;
+  readonly now: Date;
+  readonly say: (message: string) => string;
+  /** Whether the operation will try it on a copy first. */
+  readonly isRehearsing: boolean;
+  /** What came of trying it; null: it was not tried. */
+  readonly rehearsed?: Rehearsed | null;
+}
+
+export function renderPlan(name: string, preview: Preview, options: PlanOptions): string {
   const { plan, state, graph, sql, unfinished } = preview;
-  const { screen, now, say } = options;
+  const { screen, now, say, isRehearsing } = options;
+  const onCopy = options.rehearsed?.kind === 'rehearsed' ? options.rehearsed : null;
   const { paint, width } = screen;
   const blocks: string[] = [];
   const add = (...lines: readonly string[]): void => void blocks.push(lines.join('\n'));
@@ -62,7 +92,7 @@ export function renderPlan(
   const change = changeOf(plan);
   if (change !== null) {
     add(heading(count(change.steps.length, 'migration'), paint), indent(stepTable(change.steps, graph, paint)));
-    add(...lossLines(change.risks, screen));
+    if (onCopy === null) add(...lossLines(change.risks, isRehearsing, screen));
   }
   switch (plan.kind) {
     case 'nothing':
@@ -93,7 +123,7 @@ export function renderPlan(
     case 'upgrade':
     case 'downgrade':
     case 'switch':
-      add(...fallbackLines(preview, plan.fallback, now, screen));
+      add(...fallbackLines(preview, plan.fallback, isRehearsing, now, screen));
   }
   if (sql !== null) {
     add(
@@ -103,8 +133,75 @@ export function renderPlan(
         : wrap(`alembic can't write it beforehand: ${sql.because}`, '    ', width),
     );
   }
-  if ('digest' in plan && plan.digest !== '') add(paint('dim', `  digest ${plan.digest}`));
+  if (onCopy !== null) for (const block of onCopyBlocks(name, onCopy, options)) add(...block);
+  // What it is approved by is known once it was tried.
+  const digest = onCopy?.digest ?? ('digest' in plan && !isRehearsing ? plan.digest : '');
+  if (digest !== '') add(paint('dim', `  digest ${digest}`));
   return `${blocks.join('\n\n')}\n`;
+}
+
+/** What came of trying it: whether it goes through, what is lost, how long it takes, what the gate will say. */
+function onCopyBlocks(
+  name: string,
+  { operation: { rehearsal, failure }, verdict, digest }: OnCopy,
+  { screen, say }: PlanOptions,
+): readonly (readonly string[])[] {
+  const { paint, width } = screen;
+  if (rehearsal === null)
+    return [[wrap('The database as it is can’t be dumped, so nothing could be measured.', '  ', width)]];
+  const { fault, notTried, route } = rehearsal;
+  const went =
+    notTried !== null
+      ? [heading('on a copy', paint), paint('yellow', wrap(`it could not be tried: ${notTried}`, '    ', width))]
+      : fault !== null
+        ? [heading('on a copy', paint), paint('red', wrap(say(failure?.message ?? fault), '    ', width))]
+        : [`${heading('on a copy', paint)} it went through`];
+  if (route === 'none') return [went];
+  const asked = (): readonly string[] => {
+    switch (verdict.kind) {
+      case 'open':
+        return [heading('needs no approval', paint)];
+      case 'ask':
+        return [
+          paint('yellow', `${heading('needs an approval', paint)}, once it is declared:`),
+          `    ${say(`migration-target approve ${name} --plan ${digest}${verdict.rows === null ? '' : ` --max-row-loss ${verdict.rows}`}`)}`,
+        ];
+      case 'refuse':
+        return [paint('red', wrap(say(verdict.message), '  ', width))];
+    }
+  };
+  return [went, lossBlock(rehearsal, screen), timesBlock(rehearsal, screen), asked()].filter(
+    ({ length }) => length > 0,
+  );
+}
+
+/** For a comment on a pull request. */
+export function planMarkdown(name: string, { plan }: Preview, rehearsed: Rehearsed): string {
+  const lines = [`### ${name}: ${plan.kind} ${formatRevisions(plan.current)} → ${formatHeads(plan.desired)}`, ''];
+  if (rehearsed.kind === 'notNeeded') {
+    lines.push(plan.kind === 'refuse' ? `Refused, ${plan.reason}: ${plan.message}` : 'Nothing to do.');
+    return `${lines.join('\n')}\n`;
+  }
+  const { operation, verdict, digest } = rehearsed;
+  const { rehearsal, failure } = operation;
+  if (rehearsal === null) return `${[...lines, 'The database can’t be dumped, so nothing was measured.'].join('\n')}\n`;
+  const { fault, notTried, route, stepMs, wayBack } = rehearsal;
+  lines.push(
+    fault !== null
+      ? `:x: ${failure?.message ?? fault}`
+      : notTried !== null
+        ? `:warning: It could not be tried on a copy: ${notTried}`
+        : `:white_check_mark: It went through on a copy, in ${formatDuration(stepMs.reduce((sum, ms) => sum + ms, 0))}.`,
+  );
+  if (wayBack.kind === 'irreversible')
+    lines.push('', `:warning: The way back does not end where it began: ${wayBack.because}`);
+  if (route !== 'none') {
+    lines.push('', ...lossMarkdown(rehearsal), '');
+    if (verdict.kind === 'ask') lines.push(`Needs an approval of plan \`${digest}\`.`);
+    if (verdict.kind === 'open') lines.push('Needs no approval.');
+    if (verdict.kind === 'refuse') lines.push(`Refused, ${verdict.reason}: ${verdict.message}`);
+  }
+  return `${lines.join('\n')}\n`;
 }
 
 function headline(plan: Plan, paint: Screen['paint']): string {
@@ -150,12 +247,13 @@ function stepTable(steps: readonly Step[], graph: RevisionGraph | null, paint: S
   return formatTable(['', '', '', ''], rows, paint).split('\n').slice(1).join('\n');
 }
 
-function lossLines(risks: readonly Risk[], { paint, width }: Screen): readonly string[] {
+function lossLines(risks: readonly Risk[], isRehearsing: boolean, { paint, width }: Screen): readonly string[] {
   if (risks.length === 0)
     return [heading('loses nothing', paint), '    no statement of these migrations takes data away'];
   return [
     `${heading('may lose data', paint)}: ${count(risks.length, 'statement')} that can take it away, or can't be judged`,
     ...risks.map(({ file, line, what }) => withDetail(what, `${file}:${line}`, width)),
+    ...(isRehearsing ? [wrap('How much is measured on a copy, before the database is touched.', '    ', width)] : []),
   ];
 }
 
@@ -169,12 +267,19 @@ function withDetail(what: string, detail: string, width: number | null): string 
 function fallbackLines(
   preview: Preview,
   fallback: Extract<Plan, { readonly fallback: unknown }>['fallback'],
+  isRehearsing: boolean,
   now: Date,
   { paint, width }: Screen,
 ): readonly string[] {
   const first = [
     heading('before it', paint),
-    wrap('a backup of the database as it is, restored once to see that it is whole', '    ', width),
+    wrap(
+      isRehearsing
+        ? 'a backup of the database as it is, restored once to see that it is whole; there it is tried: the change, the way back, the change again'
+        : 'a backup of the database as it is, restored once to see that it is whole',
+      '    ',
+      width,
+    ),
   ];
   const failing = heading('if it fails', paint);
   if (fallback.kind === 'origin')

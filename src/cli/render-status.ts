@@ -8,9 +8,11 @@ import {
   type TargetStatus,
 } from '../api/target.ts';
 import { formatRevisions } from '../rollback/compare.ts';
+import { describeTableLoss } from '../rollback/gate.ts';
 import type { Declaration } from '../rollback/ports.ts';
 import { statusOf } from '../rollback/status.ts';
 import type { Screen } from './output.ts';
+import { isUnattended } from './unattended.ts';
 import { formatBytes, formatDuration, formatInstant, printable, relativeTime, wrap, type Style } from './text.ts';
 
 export interface StatusOptions {
@@ -19,7 +21,12 @@ export interface StatusOptions {
   /** Makes commands in a message ones that can be typed here. */
   readonly say: (message: string) => string;
   readonly command: (rest: string) => string;
+  /** What to say where no controller has looked at what is declared now; left out: nothing. */
+  readonly unattended?: string;
 }
+
+/** Of what would be lost; `-o yaml` has all of it. */
+const mostTablesShown = 10;
 
 type Row = readonly [label: string, text: string, style?: Style];
 
@@ -34,6 +41,7 @@ export function renderStatus(declaration: Declaration, options: StatusOptions): 
   const rows = [
     ...revisionRows(target, status),
     ...operationRows(status, options),
+    ...lossRows(status),
     ...conditionRows(status, options),
     ...keptRows(status, options.now),
     ...historyRows(status, options),
@@ -42,6 +50,7 @@ export function renderStatus(declaration: Declaration, options: StatusOptions): 
   return [
     title(target, status, ready, paint),
     ...(ready === undefined || ready.message === '' ? [] : [wrap(options.say(ready.message), '  ', width)]),
+    ...(options.unattended !== undefined && isUnattended(target) ? [wrap(options.unattended, '  ', width)] : []),
     '',
     ...rows.map(([label, text, style]) => {
       const [first = '', ...rest] = wrap(text, ' '.repeat(14), width).split('\n');
@@ -95,6 +104,27 @@ function operationRows({ operation, plan }: TargetStatus, { now }: StatusOptions
   ];
 }
 
+/** What waits for a person, table by table. */
+function lossRows({ conditions, plan }: TargetStatus): readonly Row[] {
+  const isWaiting = conditions.some(({ type, status }) => type === 'ApprovalRequired' && status === 'True');
+  if (!isWaiting || plan?.loss == null) return [];
+  const { loss } = plan;
+  const tables = loss.tables.slice(0, mostTablesShown);
+  const hidden = loss.tables.length + loss.moreTables - tables.length;
+  const rows: readonly Row[] = [
+    ...(loss.measured ? [] : [['loses', 'how much is not known; these statements can take data away', 'red'] as const]),
+    ...(loss.measured ? [] : loss.statements.slice(0, mostTablesShown)).map(
+      ({ what, file, line }) => ['', `${what}   ${file}:${line}`, 'red'] as const,
+    ),
+    ...tables.map(
+      (table, index) => [index === 0 ? 'loses' : '', `${table.table}: ${describeTableLoss(table)}`, 'red'] as const,
+    ),
+    ...(hidden > 0 ? [['', `and ${hidden} more tables`, 'red'] as const] : []),
+    ...loss.objects.slice(0, mostTablesShown).map((line, index) => [index === 0 ? 'and' : '', line, 'yellow'] as const),
+  ];
+  return rows;
+}
+
 /** In words; those that only repeat what Ready says are left out. */
 function conditionRows({ conditions, lastBackup }: TargetStatus, { say, now }: StatusOptions): readonly Row[] {
   const backup = conditions.find(({ type }) => type === 'BackupReady');
@@ -115,7 +145,7 @@ function conditionRows({ conditions, lastBackup }: TargetStatus, { say, now }: S
     ...(backup?.status === 'False' && lastBackup?.verified === true
       ? [['', say(backup.message), 'yellow'] as const]
       : []),
-    ...(rehearsed === undefined || rehearsed.reason === 'RehearsalDisabled'
+    ...(rehearsed === undefined || rehearsed.reason === 'RehearsalDisabled' || rehearsed.reason === 'NotRehearsed'
       ? []
       : [['rehearsed', say(rehearsed.message)] as const]),
     ...(application === undefined || application.reason === 'NotDeclared'
@@ -163,6 +193,11 @@ function nextRows(target: MigrationTarget, status: TargetStatus, { command }: St
   // Which of two ways it goes is for a person to say; its message has both.
   if (is('Stalled') && ready?.reason === 'ChangedOutside') return [['next', command(`plan ${name}`)]];
   if (is('Stalled')) return inTurn('doctor');
+  if (is('ApprovalRequired') && status.plan?.digest != null) {
+    const { digest, loss } = status.plan;
+    const bound = loss?.rows == null ? '' : ` --max-row-loss ${loss.rows}`;
+    return [['next', command(`approve ${name} --plan ${digest}${bound}`)]];
+  }
   if (is('Reconciling')) return [['next', command(`watch ${name}`)]];
   return [['next', command(`history ${name}`)]];
 }

@@ -20,8 +20,10 @@ export async function restoreHere(
 ): Promise<ExitCode> {
   const target = await context.target(name);
   const called = target.metadata.name;
-  const { dataLoss, restore } = target.spec.policy;
-  if (dataLoss === 'Forbid' || restore === 'Forbid') {
+  const { dataLoss, rehearsal, restore } = target.spec.policy;
+  // A rehearsal will know what it loses, and the gate decides.
+  const isLossForbidden = dataLoss === 'Forbid' && rehearsal === 'Never';
+  if (isLossForbidden || restore === 'Forbid') {
     const field = restore === 'Forbid' ? 'restore' : 'dataLoss';
     throw new Problem(
       `${field === 'restore' ? 'RestoreForbidden' : 'DataLossForbidden'} ${called}`,

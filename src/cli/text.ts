@@ -1,6 +1,8 @@
 /** Numbers, times and tables as people read them. Pure. */
 import { commandInText } from './invocation.ts';
 
+export { count, grouped } from '../rollback/numbers.ts';
+
 /** How a piece of text looks on a terminal. */
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
 
@@ -75,9 +77,6 @@ export function formatBytes(bytes: number): string {
   }
   return `${unit === 0 || value >= 99.5 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
 }
-
-export const count = (number: number, one: string, many = `${one}s`): string =>
-  `${number.toLocaleString('en-US')} ${number === 1 ? one : many}`;
 
 /** A cell of a table; `style` does not count for its width. */
 export type Cell = string | { readonly text: string; readonly style: Style };

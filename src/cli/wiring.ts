@@ -1,8 +1,9 @@
 /** What the command line is given to work with. Nothing of it is loaded before it is used. */
 import type { TargetKey } from '../api/target.ts';
 import type { Permission, Surroundings } from '../rollback/allowed.ts';
-import type { Home, Ports } from '../rollback/ports.ts';
+import type { Adapters, Home, Notifier } from '../rollback/ports.ts';
 import type { PlainDump } from '../rollback/import-backup.ts';
+import type { DumpFolder } from '../rollback/import-in-place.ts';
 
 export interface KubernetesOptions {
   readonly kubeconfig?: string | undefined;
@@ -13,14 +14,34 @@ export interface KubernetesOptions {
   readonly allow: readonly Permission[];
 }
 
+/** How one of several controllers is chosen. */
+export interface Election {
+  /** The name of the Lease, in the controller's own namespace. */
+  readonly lease: string;
+  /** As it calls itself in there. */
+  readonly identity: string;
+}
+
 export interface ServeOptions {
   readonly home: Home;
+  /** null: it is the only one. */
+  readonly election: Election | null;
+  /** What of the home is watched, for people; e.g. `namespace ops-center`. */
+  readonly watches: string;
   /** `HOST:PORT` of `/metrics`, `/healthz`, `/readyz`. */
   readonly listen: string;
   /** Targets worked on at the same time. */
   readonly workers: number;
   readonly surroundings: Surroundings;
   readonly signal: AbortSignal;
+}
+
+/** How a controller stopped. */
+export interface Served {
+  /** Targets (`NAMESPACE/NAME`) whose work did not end in time. */
+  readonly unfinished: readonly string[];
+  /** Another may lead by now, so this process has to end at once. */
+  readonly isDeposed: boolean;
 }
 
 export interface Wiring {
@@ -40,9 +61,20 @@ export interface Wiring {
     readonly declareRestore: (key: TargetKey, backup: string) => Promise<void>;
     readonly close: () => Promise<void>;
   }>;
-  readonly adapters: Pick<Ports, 'databases' | 'alembic' | 'backups' | 'clock'>;
+  readonly adapters: Adapters;
   /** Describes a plain `.sql` file that lies in no catalogue. Throws BackupNotFound, BackupInvalid. */
   openPlainDump(file: string): Promise<PlainDump>;
-  /** The controller; resolves once it has stopped, with the targets (`NAMESPACE/NAME`) whose work did not end in time. */
-  serve(options: ServeOptions): Promise<{ readonly unfinished: readonly string[] }>;
+  /** Looks through a folder of dumps, and changes nothing in it. Throws BackupNotFound, BackupInvalid where the folder can't be read. */
+  openDumpFolder(dir: string): Promise<DumpFolder>;
+  /**
+   * Tells the webhook of the environment; null: there is none. `close` waits for `ms` at most. `say`: of what can't be
+   * delivered, or why nobody can be told at all. Never throws.
+   */
+  openNotifier(
+    say: (text: string) => void,
+  ): Promise<(Notifier & { readonly close: (ms: number) => Promise<void> }) | null>;
+  /** The folder, to whoever is at the other end of the standard streams; resolves once they are gone. */
+  serveVolume(folder: string): Promise<void>;
+  /** The controller; resolves once it has stopped. */
+  serve(options: ServeOptions): Promise<Served>;
 }

@@ -1,51 +1,89 @@
 /** The controller: its loop, the procedure, the log and the metrics, put together. */
 import { keyText, type MigrationTarget, type TargetKey } from '../api/target.ts';
-import type { ServeOptions } from '../cli/wiring.ts';
+import type { Served, ServeOptions } from '../cli/wiring.ts';
 import { createController, type Controller } from '../controller/controller.ts';
 import { listed } from '../controller/listed.ts';
 import { notAllowed, refusalText } from '../rollback/allowed.ts';
-import { isPending, type BackupObject, type UnsupportedObjects } from '../rollback/backup-objects.ts';
-import type { BackupStore, Declaration, Ports } from '../rollback/ports.ts';
+import { isPending, type BackupObject } from '../rollback/backup-objects.ts';
+import { missedNotices, stalledNotice } from '../rollback/notification.ts';
+import type { Adapters, BackupStore, Declaration, Ports } from '../rollback/ports.ts';
 import { intervalSeconds, reconcile } from '../rollback/reconcile.ts';
 import { refusedStatus } from '../rollback/refused.ts';
 import { refuseRequested, takeRequested } from '../rollback/requested-backups.ts';
 import { showBackups } from '../rollback/shown-backups.ts';
 import { journalOf, statusOf } from '../rollback/status.ts';
-import { createLogger, logOperation, targetLogger, type Logger } from '../telemetry/log.ts';
+import { createLogger, logOperation, targetLogger } from '../telemetry/log.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { startServer } from '../telemetry/server.ts';
+import { alone, createLeadership } from './leadership.ts';
+import { openWebhook } from './webhook.ts';
+import { ownerOf } from '../rollback/visit.ts';
 
 /** Thrown to have a key tried again with back-off; the status tells why already. */
 class TryAgain extends Error {
   override readonly name = 'TryAgain';
 }
 
-export interface Served extends ServeOptions {
-  readonly adapters: Pick<Ports, 'databases' | 'alembic' | 'backups' | 'clock'>;
+/** As long as a notification is tried: what is older was delivered, or dropped. */
+const toldAgainMs = 15 * 60_000;
+/** For what is to be told still when the controller stops. */
+const lastWordsMs = 3_000;
+
+export interface Serving extends ServeOptions {
+  readonly adapters: Adapters;
   readonly version: string;
 }
 
 export async function serve({
   home,
+  election,
+  watches,
   listen,
   workers,
   surroundings,
   signal,
   adapters,
   version,
-}: Served): Promise<{ readonly unfinished: readonly string[] }> {
+}: Serving): Promise<Served> {
   const logger = createLogger({ level: process.env['LOG_LEVEL'] });
   const metrics = createMetrics({ version, clock: adapters.clock });
   const intervals = new Map<string, number>();
-  const { backupObjects: objects, unsupported } = home;
+  const { backupObjects: objects, approvalObjects } = home;
+  const webhook = await openWebhook(version, {
+    delivered: ({ event }) => metrics.observeNotification(event, 'delivered'),
+    failed: ({ target, event }, because) =>
+      targetLogger(logger, target).warn(
+        { event },
+        `The notification was not delivered: ${because}. It is tried again.`,
+      ),
+    dropped: ({ target, event, id }, because) => {
+      metrics.observeNotification(event, 'dropped');
+      targetLogger(logger, target).error({ event, notification: id }, `The notification was dropped: ${because}.`);
+    },
+  });
+  let beganAt = adapters.clock.now();
+  const visited = new Set<string>();
   const ports: Ports = {
     ...adapters,
+    ...(webhook === null ? {} : { notifier: webhook }),
     home,
     observe(key, operationId, event) {
       logOperation(logger, key, operationId, event);
-      metrics.observeOperation(key, operationId, event);
+      metrics.observeOperation(key, event);
     },
   };
+
+  /** Whatever is saved of a target its metrics say at once: an operation may go on for hours. */
+  const portsOf = (target: MigrationTarget): Ports => ({
+    ...ports,
+    home: {
+      ...home,
+      async saveStatus(key, status, replaces) {
+        await home.saveStatus(key, status, replaces);
+        metrics.observeStatus(key, target, status);
+      },
+    },
+  });
 
   async function visit(key: TargetKey, stopping: AbortSignal): Promise<void> {
     const declaration = await home.get(key);
@@ -54,6 +92,7 @@ export async function serve({
       metrics.forget(key);
       return tellRequests(key, null);
     }
+    tellUntold(key, declaration);
     // A declaration that is going must not be held up by what is wrong with it, unless something is half done.
     const isGoing = declaration.kind === 'target' && declaration.target.metadata.deletionTimestamp !== null;
     const refusal = isGoing ? null : refusalOf(declaration);
@@ -74,15 +113,24 @@ export async function serve({
     }
     // An operation that was interrupted comes first; then what is asked for, of the database as it is; then what is declared.
     if (journalOf(statusOf(target)) !== null) await carryOut(target, key, stopping);
-    const isDone = await takeRequested(key, ports, objects, stopping);
+    const isDone = await takeRequested(key, portsOf(target), objects, stopping);
     const now = await home.get(key);
     if (now?.kind === 'target') await carryOut(now.target, key, stopping);
     if (!isDone) throw new TryAgain('A backup that is asked for could not be taken yet.');
   }
 
+  /** Once: what happened shortly before this process began to work, whoever did it may have died before it was told. */
+  function tellUntold(key: TargetKey, declaration: Declaration): void {
+    if (webhook === null || visited.has(keyText(key))) return;
+    visited.add(keyText(key));
+    const status = declaration.kind === 'target' ? statusOf(declaration.target) : declaration.status;
+    const since = new Date(beganAt.getTime() - toldAgainMs);
+    if (status !== null) for (const notice of missedNotices(key, status, since)) webhook.notify(notice);
+  }
+
   async function carryOut(target: MigrationTarget, key: TargetKey, stopping: AbortSignal): Promise<void> {
-    const { outcome, status, again } = await reconcile(target, ports, { kind: 'reconcile' }, stopping);
-    metrics.observeStatus(key, target, status);
+    metrics.observeStatus(key, target, statusOf(target));
+    const { outcome, status, again } = await reconcile(target, portsOf(target), { kind: 'reconcile' }, stopping);
     if (outcome.kind !== 'retrying') metrics.observeCheck(key);
     const log = targetLogger(logger, key).child({
       outcome: outcome.kind,
@@ -99,6 +147,15 @@ export async function serve({
   /** Objects that ask for a backup of what none is taken of; null: it is not declared. */
   async function tellRequests(key: TargetKey, refusal: Parameters<typeof refuseRequested>[1]): Promise<void> {
     if (objects !== undefined) await refuseRequested(key, refusal, objects, adapters.clock);
+  }
+
+  /** Says in each approval of a target whether it counts. Returns when the next one expires. */
+  async function tellApprovals(key: TargetKey): Promise<Date | null> {
+    if (approvalObjects === undefined || !approvalObjects.has(key)) return null;
+    const declaration = await home.get(key);
+    if (declaration === null) return approvalObjects.tell(key, null);
+    const status = declaration.kind === 'target' ? statusOf(declaration.target) : declaration.status;
+    return approvalObjects.tell(key, { digest: status?.plan?.digest ?? null });
   }
 
   function refusalOf(
@@ -119,6 +176,7 @@ export async function serve({
     const generation = declaration.kind === 'target' ? declaration.target.metadata.generation : declaration.generation;
     const status = refusedStatus(before, {
       generation,
+      isRehearsing: declaration.kind === 'target' && declaration.target.spec.policy.rehearsal === 'Always',
       applicationDeclared: target?.spec.application !== undefined,
       reason,
       message,
@@ -127,16 +185,18 @@ export async function serve({
     if (JSON.stringify(status.conditions) !== JSON.stringify(before?.conditions)) {
       await home.saveStatus(key, status, before);
       await home.record(key, { type: 'Warning', reason, message });
+      webhook?.notify(stalledNotice(key, status, { reason, message, at: adapters.clock.now().toISOString() }));
       targetLogger(logger, key).error({ reason }, message);
     }
     metrics.observeStatus(key, target, status);
   }
 
   async function readCatalogue(target: MigrationTarget, key: TargetKey): Promise<void> {
-    if (target.spec.backup.storage.directory === undefined) return;
     let catalogue: Awaited<ReturnType<BackupStore['list']>>;
     try {
-      catalogue = await (await adapters.backups.open(target.spec.backup.storage, key)).list();
+      catalogue = await (
+        await adapters.backups.open(target.spec.backup.storage, ownerOf(target), home)
+      ).list({ mayBeOld: true });
     } catch (error) {
       // The reconcile itself went well: a figure that can't be told is no reason to repeat it.
       targetLogger(logger, key).warn({ err: error }, 'The backups could not be counted');
@@ -151,11 +211,28 @@ export async function serve({
     watch: async (onChange, onProblem, stopping) => {
       // A backup that is asked for makes its target due.
       const onRequest = (object: BackupObject): void => (isPending(object) ? onChange(object.target) : undefined);
-      await Promise.all([objects?.watch(onRequest, onProblem, stopping), home.watch(onChange, onProblem, stopping)]);
+      await Promise.all([
+        objects?.watch(onRequest, onProblem, stopping),
+        // What it waits for may be there now.
+        approvalObjects?.watch(onChange, onProblem, stopping),
+        home.watch(onChange, onProblem, stopping),
+      ]);
     },
     reconcile: async (key, stopping) => {
-      await visit(key, stopping);
-      return {};
+      try {
+        await visit(key, stopping);
+      } catch (problem) {
+        // The plan that approvals are held against may be another one all the same.
+        await tellApprovals(key).catch((untold: unknown) =>
+          targetLogger(logger, key).warn({ err: untold }, 'The approvals could not be told what became of them'),
+        );
+        throw problem;
+      }
+      const expiry = await tellApprovals(key);
+      const interval = intervals.get(keyText(key));
+      if (expiry === null || interval === undefined) return {};
+      const seconds = (expiry.getTime() - adapters.clock.now().getTime()) / 1000;
+      return seconds < interval ? { requeueAfterSeconds: Math.max(seconds, 0) + 1 } : {};
     },
     intervalSeconds: (key) => intervals.get(keyText(key)) ?? null,
     concurrency: workers,
@@ -166,40 +243,38 @@ export async function serve({
     },
     metrics: metrics.controller,
   });
-  const refusing = unsupported === undefined ? null : createRefusing(unsupported, logger);
+  const store = election === null ? undefined : home.lease?.(election.lease);
+  const leadership =
+    election === null || store === undefined
+      ? alone
+      : createLeadership(election, { store, clock: adapters.clock, logger, metrics });
   const server = await startServer({
     listen,
     metrics,
-    readiness: () => controller.readiness(),
+    // Who stands by is as ready as can be: a rollout, and whoever drains a node, need not wait for it to lead.
+    readiness: () => (leadership.standsBy() ? { ready: true } : controller.readiness()),
     onProblem: (problem) => logger.warn({ err: problem }, 'A request could not be answered'),
   });
-  logger.info({ version, home: home.kind, workers, listen: server.url }, `Started; ${server.url}/metrics`);
+  logger.info({ version, home: home.kind, watches, workers, listen: server.url }, `Started; ${server.url}/metrics`);
+  let isDeposed = false;
   try {
-    const [{ unfinished }] = await Promise.all([controller.run(signal), refusing?.run(signal)]);
+    const served = await leadership.run(signal, work);
+    ({ isDeposed } = served);
+    return served;
+  } finally {
+    // Another may lead by now: nothing is waited for.
+    if (!isDeposed) await Promise.all([server.close(), webhook?.close(lastWordsMs)]);
+  }
+
+  async function work(until: AbortSignal): Promise<readonly string[]> {
+    beganAt = adapters.clock.now();
+    const { unfinished } = await controller.run(until);
     logger.info(
       { unfinished: unfinished.map(keyText) },
       unfinished.length === 0
         ? 'Stopped; whatever was interrupted between two steps is journalled, and the next start goes on with it'
         : 'Stopped; what was not finished is journalled, and the next start goes on with it',
     );
-    return { unfinished: unfinished.map(keyText) };
-  } finally {
-    await server.close();
+    return unfinished.map(keyText);
   }
-}
-
-/** Says of each object that nothing acts on that it is so. */
-function createRefusing(unsupported: UnsupportedObjects, logger: Logger): Controller {
-  return createController({
-    list: async () => (await unsupported.list()).map((key) => ({ key, version: '' })),
-    watch: (onChange, onProblem, stopping) => unsupported.watch(onChange, onProblem, stopping),
-    reconcile: async (key) => {
-      await unsupported.refuse(key);
-      return {};
-    },
-    intervalSeconds: () => null,
-    concurrency: 1,
-    onError: (problem) => logger.error({ err: problem }, problem instanceof Error ? problem.message : String(problem)),
-    metrics: { reconciled: () => {}, depth: () => {} },
-  });
 }

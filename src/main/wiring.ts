@@ -1,16 +1,18 @@
 /** What the command line works with. Everything is loaded when it is first used. */
-import { existsSync, readFileSync } from 'node:fs';
+import { createReadStream, existsSync, readFileSync } from 'node:fs';
 import { copyFile, mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Wiring } from '../cli/wiring.ts';
-import { lazyAdapters } from './adapters.ts';
+import { lazyAdapters, type Cluster } from './adapters.ts';
 
 /** `podRoot`: what comes before the path at which a pod finds its service account. */
 export function createWiring({ podRoot = '' }: { readonly podRoot?: string } = {}): Wiring {
+  let cluster: Cluster | null = null;
+  const adapters = lazyAdapters(() => cluster);
   return {
     version: readVersion(),
-    adapters: lazyAdapters(),
+    adapters,
 
     async openDirectoryHome(dir) {
       const [{ createDirectoryHome }, { readDeclaredText }] = await Promise.all([
@@ -28,12 +30,16 @@ export function createWiring({ podRoot = '' }: { readonly podRoot?: string } = {
     async openKubernetesHome(options) {
       const { createKubernetesHome } = await import('../adapters/kubernetes/home.ts');
       const home = await createKubernetesHome({ ...options, podRoot });
+      cluster = home;
       return {
         home,
         namespace: home.namespace,
         inPod: home.inPod,
         declareRestore: (key, backup) => home.declareRestore(key, backup),
-        close: async () => home[Symbol.asyncDispose](),
+        close: async () => {
+          await adapters[Symbol.asyncDispose]();
+          await home[Symbol.asyncDispose]();
+        },
       };
     },
 
@@ -43,18 +49,45 @@ export function createWiring({ podRoot = '' }: { readonly podRoot?: string } = {
       return {
         path,
         sizeBytes,
-        async copyInto(directory) {
-          await mkdir(directory, { recursive: true, mode: 0o700 });
-          const copy = join(directory, basename(path));
+        async copyTo(into) {
+          if (into.kind === 'stream') return into.write(basename(path), createReadStream(path), sizeBytes);
+          await mkdir(into.path, { recursive: true, mode: 0o700 });
+          const copy = join(into.path, basename(path));
           await copyFile(path, copy);
-          return copy;
+          return { kind: 'path', path: copy };
         },
       };
     },
 
+    async openDumpFolder(dir) {
+      const { openDumpFolder } = await import('../adapters/storage/index.ts');
+      return openDumpFolder(dir);
+    },
+
+    async openNotifier(say) {
+      const { openWebhook } = await import('./webhook.ts');
+      try {
+        return await openWebhook(readVersion(), {
+          delivered: () => undefined,
+          failed: () => undefined,
+          dropped: ({ event, target }, because) =>
+            say(`The webhook was not told of "${event}" of ${target.name}: ${because}.`),
+        });
+      } catch (thrown) {
+        // A rollback is not to fail for want of somebody to tell.
+        say(`Nobody is told of this by a webhook: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
+        return null;
+      }
+    },
+
+    async serveVolume(folder) {
+      const { serveVolume } = await import('../adapters/volume/agent.ts');
+      await serveVolume(folder, process.stdin, process.stdout);
+    },
+
     async serve(options) {
       const { serve } = await import('./serve.ts');
-      return serve({ ...options, adapters: lazyAdapters(), version: readVersion() });
+      return serve({ ...options, adapters, version: readVersion() });
     },
   };
 }

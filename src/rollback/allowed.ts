@@ -2,7 +2,7 @@
 import type { TargetSpec, ValueSource } from '../api/target.ts';
 
 /** What `--allow` takes. */
-export const permissions = ['process', 'docker', 'file', 'env', 'directory'] as const;
+export const permissions = ['process', 'docker', 'file', 'env', 'directory', 's3'] as const;
 export type Permission = (typeof permissions)[number];
 
 export interface Surroundings {
@@ -29,9 +29,15 @@ export function notAllowed(spec: TargetSpec, surroundings: Surroundings): readon
     ...ofSource('spec.policy.rehearsalServer.urlFrom', spec.policy.rehearsalServer?.urlFrom),
     spec.runtime.process === undefined ? null : { permission: 'process', field: 'spec.runtime.process' },
     spec.runtime.docker === undefined ? null : { permission: 'docker', field: 'spec.runtime.docker' },
+    spec.application?.workloads.some(({ kind }) => kind === 'Container') === true
+      ? { permission: 'docker', field: 'spec.application.workloads' }
+      : null,
     spec.backup.storage.directory === undefined
       ? null
       : { permission: 'directory', field: 'spec.backup.storage.directory' },
+    spec.backup.storage.s3 === undefined || spec.backup.storage.s3.secretRef !== undefined
+      ? null
+      : { permission: 's3', field: 'spec.backup.storage.s3 without secretRef' },
   ];
   return needed.filter((one) => one !== null).filter(({ permission }) => !isAllowed(permission, surroundings));
 }

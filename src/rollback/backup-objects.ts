@@ -41,14 +41,6 @@ export interface BackupObjects {
   markShown(target: TargetKey, until: string): Promise<void>;
 }
 
-/** Objects of a kind that this version does not act on: Kubernetes' MigrationApprovals. */
-export interface UnsupportedObjects {
-  list(): Promise<readonly TargetKey[]>;
-  watch(onChange: (key: TargetKey) => void, onProblem: (problem: Error) => void, signal: AbortSignal): Promise<void>;
-  /** Says in its status that nothing acts on it, and what to do instead. */
-  refuse(key: TargetKey): Promise<void>;
-}
-
 /** Why a request waits for its target, and is looked at again whenever that is. */
 const waiting: ReadonlySet<string> = new Set(['TargetNotFound', 'InvalidSpec', 'NotAllowed']);
 

@@ -64,6 +64,12 @@ export const maxRowChanges = 100;
 export const revisionsOf = (table: VersionTable): readonly string[] | null =>
   table.kind === 'present' ? table.revisions : null;
 
+/** Where a backup is: what its version table says, else what its schema is that of and no other's; null: unknown. */
+export const revisionsOfBackup = ({
+  revisions,
+  identified,
+}: Pick<BackupManifest, 'revisions' | 'identified'>): readonly string[] | null => revisions ?? identified ?? null;
+
 export const sameRevisions = (a: readonly string[] | null, b: readonly string[] | null): boolean =>
   a === null || b === null ? a === b : sameSet(a, b);
 

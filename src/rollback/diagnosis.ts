@@ -7,8 +7,8 @@ import { unsupportedFields } from '../api/unsupported.ts';
 import { formatRevisions } from './compare.ts';
 import type { Failure } from './errors.ts';
 import { appliedBelow, formatHeads, headsOf, stepsBetween } from './graph.ts';
-import type { BackupManifest, DatabaseState, Operation, Revision, RevisionGraph } from './model.ts';
-import type { BrokenBackup, MigrationError, MigrationResult } from './ports.ts';
+import type { BackupManifest, DatabaseState, Operation, Revision, RevisionGraph, WorkloadBefore } from './model.ts';
+import type { BrokenBackup, Health, Home, MigrationError, MigrationResult } from './ports.ts';
 import { chooseFallback } from './retention.ts';
 
 export type Level = 'ok' | 'warning' | 'fault' | 'skipped';
@@ -34,20 +34,26 @@ export interface Catalogue {
 /** All that a doctor looks at. */
 export interface DoctorFacts {
   readonly target: MigrationTarget;
+  /** Where it is declared. */
+  readonly home: Home['kind'];
   readonly unfinished: Operation | null;
   readonly secrets: Looked<null>;
   readonly state: Looked<DatabaseState>;
   /** Roles with sessions here that ours may not end; null: can't be known. */
   readonly unendable: Looked<string | null>;
-  /** The version that the tools say. */
-  readonly tools: Looked<string>;
+  /** The version that the tools say, and the container that they are in, as the end of a sentence. */
+  readonly tools: Looked<{ readonly version: string; readonly where: string }>;
   readonly lock: Looked<'free' | 'held'>;
   readonly graph: Looked<RevisionGraph>;
+  /** The container that alembic ran in, as the end of a sentence. */
+  readonly alembicWhere: string;
   readonly environment: Looked<MigrationResult>;
   readonly catalogue: Looked<Catalogue>;
   readonly writable: Looked<null>;
   /** The backup whose schema was restored into a scratch database; null as value: there is none to try. */
   readonly trial: Looked<BackupManifest | null>;
+  /** What would be stopped, in its order, and how it is; null as value: nothing is declared. */
+  readonly application: Looked<{ readonly workloads: readonly WorkloadBefore[]; readonly health: Health } | null>;
 }
 
 export function diagnose(facts: DoctorFacts): readonly Finding[] {
@@ -63,6 +69,7 @@ export function diagnose(facts: DoctorFacts): readonly Finding[] {
     ...alembic(facts),
     ...storage(facts),
     ...backups(facts),
+    ...application(facts),
   ];
 }
 
@@ -96,10 +103,10 @@ function obstacleOf({ secrets: read, state, lock: taken, tools: found, unfinishe
   return unfinished === null ? 'something before it is at fault' : 'an operation was begun and not ended';
 }
 
-const noStorage = "the backup folder can't be used";
+const noStorage = "what backups are kept in can't be used";
 
-function declaration({ target }: DoctorFacts): Finding {
-  const fields = unsupportedFields(target.spec);
+function declaration({ target, home }: DoctorFacts): Finding {
+  const fields = unsupportedFields(target.spec, home);
   if (fields.length > 0) return fault('declaration', `This version does not act on ${fields.join('; ')}.`);
   if (target.spec.suspend)
     return warning(
@@ -116,10 +123,24 @@ function declaration({ target }: DoctorFacts): Finding {
   if (target.spec.policy.dataLoss === 'Forbid') {
     return warning(
       'declaration',
-      'spec.policy.dataLoss is Forbid: a downgrade that may lose data is refused, and so is every restore of an older backup. To permit them: spec.policy.dataLoss: Allow',
+      'spec.policy.dataLoss is Forbid: a downgrade that loses data is refused, and so is the restore of a backup that something was written since. To be asked instead: spec.policy.dataLoss: RequireApproval',
     );
   }
   return ok('declaration', `valid; desired is ${formatHeads(declaredRevisions(target.spec))}`);
+}
+
+function application({ application: looked, target }: DoctorFacts): readonly Finding[] {
+  const declared = target.spec.application;
+  if (declared === undefined) return [];
+  return [
+    lineOf('application', looked, 'something before it is at fault', (value) => {
+      if (value === null) return ok('application', 'declared, with nothing to stop and nothing to ask');
+      const names = value.workloads.map(({ name, running }) => (running ? name : `${name} (does not run)`)).join(', ');
+      const what = names === '' ? '' : declared.during === 'Stop' ? `would stop ${names}; ` : `${names} would run on; `;
+      if (value.health.state === 'healthy') return ok('application', `${what}${value.health.what}`);
+      return warning('application', `${what}${value.health.what}: a change would end in ApplicationUnhealthy`);
+    }),
+  ];
 }
 
 function operation({ unfinished, target }: DoctorFacts): Finding {
@@ -185,13 +206,13 @@ function versionTable(facts: DoctorFacts): Finding {
       : ` There is ${versionTables.join(', ')}: correct spec.database.versionTable and versionTableSchema.`;
   return fault(
     'version table',
-    `There is no ${versionTableSchema}.${name}, yet there are tables, so the revision is unknown.${others} If you know it: alembic stamp REVISION`,
+    `There is no ${versionTableSchema}.${name}, yet there are tables, so the revision is unknown.${others} To see which one the schema is: migration-target identify ${target.metadata.name}`,
   );
 }
 
 const tools = (facts: DoctorFacts): Finding =>
-  lineOf('tools', facts.tools, obstacleOf(facts), (version) =>
-    ok('tools', `${version.replace(/^\S+ /, 'pg_dump, pg_restore and psql ')}, as the server`),
+  lineOf('tools', facts.tools, obstacleOf(facts), ({ version, where }) =>
+    ok('tools', `${version.replace(/^\S+ /, 'pg_dump, pg_restore and psql ')}${where}, as the server`),
   );
 
 function lock(facts: DoctorFacts): Finding {
@@ -210,7 +231,7 @@ function alembic(facts: DoctorFacts): readonly Finding[] {
   const { revisions, tools: versions } = graph.value;
   const python = ok(
     'alembic',
-    `Python ${versions.python}, alembic ${versions.alembic}, SQLAlchemy ${versions.sqlalchemy}; ${revisions.length} revisions`,
+    `Python ${versions.python}, alembic ${versions.alembic}, SQLAlchemy ${versions.sqlalchemy}${facts.alembicWhere}; ${revisions.length} revisions`,
   );
   const reached = lineOf('env.py', environment, obstacle, (result) =>
     result.ok ? ok('env.py', 'reaches this database, and this version table') : environmentFault(result.error),
@@ -286,9 +307,14 @@ function describeBody({ id, file, downgrade }: Revision): string {
   return `downgrade() of ${id} ${what} (${file})`;
 }
 
-function storage({ catalogue, writable, state }: DoctorFacts): readonly Finding[] {
+function storage({ target, catalogue, writable, state }: DoctorFacts): readonly Finding[] {
+  const { s3 } = target.spec.backup.storage;
+  const name = s3 === undefined ? 'backup folder' : 'bucket';
+  const usable = lineOf(name, writable, noStorage, () => ok(name, 'is there, and can be written to'));
+  // A bucket has no end that could be known.
+  if (s3 !== undefined) return [usable];
   return [
-    lineOf('backup folder', writable, noStorage, () => ok('backup folder', 'is there, and can be written to')),
+    usable,
     catalogue?.ok === true
       ? freeSpace(catalogue.value, state?.ok === true ? state.value.sizeBytes : null)
       : skipped('free space', noStorage),

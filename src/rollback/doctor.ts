@@ -5,19 +5,24 @@
 import { keyOf, type MigrationTarget } from '../api/target.ts';
 import type { Catalogue, DoctorFacts, Looked } from './diagnosis.ts';
 import { asFailure, stalled } from './errors.ts';
-import type { BackupManifest, DatabaseState } from './model.ts';
-import type { AlembicSession, BackupStore, LiveDatabase, MigrationResult, Ports } from './ports.ts';
+import { isAsked } from './application.ts';
+import { askHealth } from './health.ts';
+import type { BackupManifest, DatabaseState, WorkloadBefore } from './model.ts';
+import { openStore } from './open-store.ts';
+import type { AlembicSession, BackupStore, Health, LiveDatabase, MigrationResult, Ports } from './ports.ts';
 import { startAlembic } from './scope.ts';
 import { workInScratch } from './scratch-work.ts';
 import { journalOf, statusOf } from './status.ts';
 import { newOperationId, openDatabase } from './steps/check.ts';
+import { readAnew } from './steps/plan.ts';
+import { ownerOf } from './visit.ts';
 
 /** Never throws for what it finds. */
 export async function examine(target: MigrationTarget, ports: Ports, signal: AbortSignal): Promise<DoctorFacts> {
   const key = keyOf(target);
   const id = newOperationId();
   const secrets = await look(() => resolveAll(target, ports));
-  const store = await look(() => ports.backups.open(target.spec.backup.storage, key));
+  const store = await look(() => openStore(target, ports));
   const catalogue = await within(store, readCatalogue);
   const writable =
     catalogue?.ok === false ? catalogue : await following(store, (opened) => tryWriting(opened, ports, id));
@@ -27,10 +32,13 @@ export async function examine(target: MigrationTarget, ports: Ports, signal: Abo
   const opened = secrets?.ok === true ? await look(() => openDatabase({ key, target, ports }, id)) : null;
   try {
     const state = await within(opened, (database) => database.read());
-    const tools = await following(opened, async (database) => (await database.tools()).version);
+    const tools = await following(opened, async (database) => {
+      const { version, where } = await database.tools();
+      return { version, where };
+    });
     const unendable = await following(opened, (database) => findUnendable(database, target, state));
     const session = starting === null ? null : await look(() => starting);
-    const graph = await within(session, (alembic) => alembic.graph());
+    const graph = await within(session, readAnew);
     const { lock, environment } = await tryEnvironment(opened, state, graph?.ok === true ? session : null);
     const trial = await tryRestore(target, ports, signal, {
       catalogue,
@@ -39,6 +47,7 @@ export async function examine(target: MigrationTarget, ports: Ports, signal: Abo
     });
     return {
       target,
+      home: ports.home.kind,
       unfinished: journalOf(statusOf(target)),
       secrets,
       state,
@@ -46,16 +55,30 @@ export async function examine(target: MigrationTarget, ports: Ports, signal: Abo
       tools,
       lock,
       graph,
+      alembicWhere: session?.ok === true ? session.value.where : '',
       environment,
       catalogue,
       writable,
       trial,
+      application: await look(() => lookAtApplication(target, ports)),
     };
   } finally {
     const session = await starting?.catch(() => null);
     await session?.[Symbol.asyncDispose]();
     if (opened?.ok === true) await opened.value[Symbol.asyncDispose]();
   }
+}
+
+async function lookAtApplication(
+  target: MigrationTarget,
+  ports: Ports,
+): Promise<{ readonly workloads: readonly WorkloadBefore[]; readonly health: Health } | null> {
+  const { application } = target.spec;
+  if (application === undefined || !isAsked(application)) return null;
+  const own = ports.workloads(ownerOf(target));
+  const workloads = await own.read(application.workloads);
+  if (application.during === 'Stop') await own.tryStop(workloads);
+  return { workloads, health: await askHealth({ own, probe: ports.probe }, application, workloads) };
 }
 
 async function look<T>(work: () => Promise<T>): Promise<Looked<T>> {
@@ -74,13 +97,14 @@ const following = async <A, T>(before: Looked<A>, work: (value: A) => Promise<T>
 const within = async <A, T>(before: Looked<A>, work: (value: A) => Promise<T>): Promise<Looked<T>> =>
   before?.ok === false ? before : following(before, work);
 
-async function resolveAll({ spec, metadata }: MigrationTarget, { home }: Ports): Promise<null> {
+async function resolveAll(target: MigrationTarget, { home }: Ports): Promise<null> {
+  const { spec } = target;
   const sources = [
     spec.database.urlFrom,
     spec.database.adminUrlFrom,
     ...spec.alembic.env.map(({ valueFrom }) => valueFrom),
   ];
-  for (const source of sources) if (source !== undefined) await home.resolve(source, metadata.namespace);
+  for (const source of sources) if (source !== undefined) await home.resolve(source, ownerOf(target));
   return null;
 }
 
@@ -150,9 +174,9 @@ async function tryRestore(
         `Backup ${newest.id} can't be restored: ${checked.problem}. Take another: migration-target backup ${target.metadata.name}`,
       );
     const dump = {
-      path: store.value.dumpPath(newest),
+      place: store.value.dumpOf(newest),
       format: newest.format,
-      schemaOnly: newest.format === 'directory',
+      schemaOnly: newest.format !== 'plain',
     };
     return workInScratch(target, ports, signal, async ({ scope, scratch }) => {
       await scope.database.restoreInto(scratch, dump, () => {});

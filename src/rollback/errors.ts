@@ -25,6 +25,13 @@ export const stalled = (reason: Reason, message: string, cause?: unknown): Failu
 export const retry = (reason: Reason, message: string, cause?: unknown): Failure =>
   new Failure('retry', reason, message, { cause });
 
+/** A plan that was made of scripts that are others by now. */
+export const changedSincePlanned = (workingDir: string): Failure =>
+  retry(
+    'MigrationsChanged',
+    `The migrations of ${workingDir} changed since they were planned; nothing was changed. It is planned again.`,
+  );
+
 /** Whatever was thrown, as a Failure: what is not one is unexpected, and stops with a reason. */
 export function asFailure(thrown: unknown): Failure {
   if (thrown instanceof Failure) return thrown;

@@ -1,10 +1,9 @@
 /** A plain `.sql` file of an old script's, made a backup of the catalogue like any other. */
 import { keyOf, type MigrationTarget } from '../api/target.ts';
-import { revisionsOf } from './compare.ts';
 import { stalled } from './errors.ts';
+import { importedManifest } from './imported-manifest.ts';
 import type { BackupManifest } from './model.ts';
-import type { Ports } from './ports.ts';
-import { keptUntil } from './scope.ts';
+import type { DumpPath, DumpPlace, DumpSink, Ports } from './ports.ts';
 import { workInScratch } from './scratch-work.ts';
 
 /** A dump in SQL that lies in no catalogue. */
@@ -12,8 +11,8 @@ export interface PlainDump {
   /** Absolute. */
   readonly path: string;
   readonly sizeBytes: number;
-  /** Copies it into a folder, which is made; returns the path of the copy. */
-  copyInto(directory: string): Promise<string>;
+  /** Copies it: into a folder, which is made, or a stream. Returns where the copy is. */
+  copyTo(into: DumpPath | DumpSink): Promise<DumpPlace>;
 }
 
 /**
@@ -28,42 +27,29 @@ export async function importBackup(
   signal: AbortSignal,
 ): Promise<BackupManifest> {
   const key = keyOf(target);
-  return workInScratch(target, ports, signal, async ({ scope, operation, scratch, state }) => {
+  return workInScratch(target, ports, signal, async (work) => {
+    const { scope, operation, scratch } = work;
     const { store, database } = scope;
     const startedAt = ports.clock.now();
     const id = store.newId(startedAt);
     const draft = await store.begin(id, operation.id);
     try {
-      const path = await dump.copyInto(draft.dumpDirectory);
-      await database.restoreInto(scratch, { path, format: 'plain' }, (done, total, what) =>
+      const place = await dump.copyTo(draft.dump);
+      await database.restoreInto(scratch, { place, format: 'plain' }, (done, total, what) =>
         ports.observe(key, operation.id, { kind: 'progress', step: 'import', done, total, what }),
       );
       const restored = await database.contents(scratch);
       const finishedAt = ports.clock.now();
-      return await draft.commit(
-        {
-          version: 1,
-          id,
-          target: key,
-          operation: operation.id,
-          database: state.identity,
-          server: state.server,
-          tools: { pgDump: `imported from ${dump.path}` },
-          format: 'plain',
-          revisions: revisionsOf(restored.versionTable),
-          versionTable: { schema: target.spec.database.versionTableSchema, name: target.spec.database.versionTable },
-          schema: { digest: restored.schema.digest, major: restored.schema.major },
-          rowCounts: restored.rowCounts,
-          properties: await database.properties(),
-          scripts: null,
-          startedAt: startedAt.toISOString(),
-          finishedAt: finishedAt.toISOString(),
-          reason: 'Imported',
-          verifiedAt: finishedAt.toISOString(),
-          keptUntil: keptUntil(target, finishedAt),
-        },
-        restored.schema,
-      );
+      const manifest = importedManifest(work, {
+        id,
+        path: dump.path,
+        format: 'plain',
+        contents: restored,
+        properties: await database.properties(),
+        taken: { startedAt, finishedAt },
+        verified: finishedAt,
+      });
+      return await draft.commit(manifest, restored.schema);
     } catch (thrown) {
       await draft.discard();
       throw thrown instanceof Error ? thrown : stalled('BackupInvalid', String(thrown));

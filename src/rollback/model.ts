@@ -3,6 +3,7 @@
  * All of it survives JSON, since plans and operations are journalled.
  */
 import type { Reason } from '../api/reasons.ts';
+import type { TargetSpec } from '../api/target.ts';
 
 /** One function of a migration file, as far as it can be judged without running it. */
 export interface MigrationBody {
@@ -62,6 +63,8 @@ export interface DatabaseIdentity {
 export interface OwnDatabase {
   readonly name: string;
   readonly oid: number;
+  /** True where it is on the rehearsal server. */
+  readonly elsewhere?: boolean;
 }
 
 /** The version table as it is. A missing table is not an empty one: empty means base. */
@@ -108,6 +111,21 @@ export interface SchemaFacts {
   readonly digest: string;
 }
 
+/** The schema at a set of revisions. */
+export interface SchemaAt {
+  /** The version table's; none for base. */
+  readonly revisions: readonly string[];
+  readonly schema: SchemaFacts;
+}
+
+/** What came of running the migrations from base in scratch databases. */
+export interface BuiltSchemas {
+  readonly major: number;
+  readonly schemas: readonly SchemaAt[];
+  /** Sets of revisions that base does not lead to, each with why. */
+  readonly unbuilt: readonly { readonly revisions: readonly string[]; readonly because: string }[];
+}
+
 /** Why a backup was taken. */
 export type BackupReason = 'BeforeChange' | 'Requested' | 'MaxAge' | 'BeforeRestore' | 'Imported';
 
@@ -120,9 +138,12 @@ export interface BackupManifest {
   readonly database: DatabaseIdentity;
   readonly server: { readonly version: string; readonly major: number };
   readonly tools: { readonly pgDump: string };
-  readonly format: 'directory' | 'plain';
+  /** `directory`: of pg_dump beside the controller; `custom`: one file, of pg_dump in a container; `plain`: one .sql file, perhaps compressed by gzip. */
+  readonly format: 'directory' | 'custom' | 'plain';
   /** As read in the dump's own snapshot; null where there was no version table. */
   readonly revisions: readonly string[] | null;
+  /** Of a dump without a version table: the revisions that its schema is that of, and no other's; left out: nobody can tell. */
+  readonly identified?: readonly string[] | undefined;
   readonly versionTable: { readonly schema: string; readonly name: string };
   /** After one restore, so that it can be compared; null where it was never restored. */
   readonly schema: { readonly digest: string; readonly major: number } | null;
@@ -131,6 +152,8 @@ export interface BackupManifest {
   readonly properties: DatabaseProperties;
   /** The digest of the scripts that were about to change it; null for a backup that no change follows. */
   readonly scripts: string | null;
+  /** A dump that lies where somebody else put it, and stays theirs; left out: it is among `files`. */
+  readonly external?: ExternalDump | undefined;
   /** Relative paths below the backup's folder. */
   readonly files: readonly { readonly path: string; readonly bytes: number; readonly sha256: string }[];
   readonly sizeBytes: number;
@@ -141,6 +164,15 @@ export interface BackupManifest {
   /** When a restore of it was last compared and found equal; null: never. */
   readonly verifiedAt: string | null;
   readonly keptUntil: string;
+}
+
+/** A file outside the catalogue, which only reads it: nothing here ever writes, moves or removes it. */
+export interface ExternalDump {
+  /** Absolute. */
+  readonly path: string;
+  readonly bytes: number;
+  /** Hex. */
+  readonly sha256: string;
 }
 
 /** What a plain dump does not carry of a database. */
@@ -168,10 +200,77 @@ export interface Snapshot {
   readonly rowCounts: RowCounts;
 }
 
+/** What of one table is in the database before, and not in the one after. */
+export interface TableLoss {
+  /** `schema.table`, as it was called before. */
+  readonly table: string;
+  readonly rowsBefore: number;
+  /** Whether the table itself goes. */
+  readonly gone: boolean;
+  /** Rows that go; null: they could not be told apart. */
+  readonly rowsGone: number | null;
+  /** Rows that stay, with other values in columns that stay; null: could not be told apart. */
+  readonly rowsChanged: number | null;
+  /** Columns that stay and hold other values than before. */
+  readonly columnsChanged: readonly string[];
+  /** Columns that go from a table that stays, each with the number of values (not NULL) in it. */
+  readonly columnsGone: readonly { readonly column: string; readonly values: number }[];
+  /** Why it was not compared row by row, as part of a sentence; null: it was. What is not compared counts as lost. */
+  readonly notCompared: string | null;
+}
+
+/** What a change, or a restore, takes away: one state of the data against another. */
+export interface DataLoss {
+  /** Only those that lose something, or could not be compared; most rows first; bounded by `mostTablesTold`. */
+  readonly tables: readonly TableLoss[];
+  /** How many more tables lose something. */
+  readonly moreTables: number;
+  /**
+   * Rows that go, or have values that go or change, over all tables; each row once. null: at least one table could not
+   * be compared, so nobody can tell.
+   */
+  readonly rows: number | null;
+}
+
+/** How many tables a loss report names; its sums are of all of them. */
+export const mostTablesTold = 256;
+
 /** What the fallback would restore, decided with the plan and bound to its digest. */
 export type Fallback =
   | { readonly kind: 'restore'; readonly backup: string; readonly takenAt: string }
   | { readonly kind: 'origin'; readonly because: string };
+
+/** Migrations as they were when they led to a revision: enough to run them again, whatever is deployed by now. */
+export interface RecordedScripts {
+  /** The graph's. */
+  readonly digest: string;
+  /** Every revision of that graph. */
+  readonly revisions: readonly string[];
+  /** What they led to. */
+  readonly reached: readonly string[];
+  /** Id of the container image that they were run in; null: in none. */
+  readonly image: string | null;
+  /** RFC 3339. */
+  readonly at: string;
+  /** null: too large to be kept. */
+  readonly archive: ScriptArchive | null;
+}
+
+/** alembic's script folder. */
+export interface ScriptArchive {
+  /** Contents in base64, by the path below the folder. */
+  readonly files: Readonly<Record<string, string>>;
+  /** Where the migrations are in it, relative. */
+  readonly versionLocations: readonly string[];
+}
+
+/** Recorded migrations that are run in place of the declared ones: in the image that had them, or as they were kept. */
+export interface ScriptSource {
+  readonly kind: 'image' | 'archive';
+  readonly digest: string;
+  /** For people: whose they are, and why, as one sentence. */
+  readonly because: string;
+}
 
 export type PlanKind = 'nothing' | 'upgrade' | 'downgrade' | 'switch' | 'restore' | 'backup' | 'refuse';
 
@@ -183,6 +282,8 @@ export type ChangePlan = {
   /** What may lose data; unknown counts. */
   readonly risks: readonly Risk[];
   readonly fallback: Fallback;
+  /** Where the migrations are from; left out: from where they are declared to be. */
+  readonly scripts?: ScriptSource;
   /** sha256 of what an approval covers, first 16 hex digits. */
   readonly digest: string;
 };
@@ -222,11 +323,33 @@ export type Plan =
     };
 
 /** The steps of an operation in their order. Tests kill the process around each of them. */
-export const operationSteps = ['check', 'plan', 'backup', 'change', 'verify', 'restore', 'report'] as const;
+export const operationSteps = [
+  'check',
+  'plan',
+  'backup',
+  'rehearse',
+  'gate',
+  'quiesce',
+  'change',
+  'verify',
+  'restore',
+  'resume',
+  'report',
+] as const;
 export type OperationStep = (typeof operationSteps)[number];
 
 /** What an operation was asked for by. */
-export type Trigger = 'generation' | 'reconcile' | 'apply' | 'drift' | 'backup' | 'restore';
+export type Trigger =
+  | 'generation'
+  | 'reconcile'
+  | 'apply'
+  | 'approval'
+  | 'drift'
+  | 'backup'
+  | 'restore'
+  /** Nothing is changed: scratch databases are needed to see where a database is, or what would be lost. */
+  | 'identify'
+  | 'rehearse';
 
 /**
  * The journal: what is being done, written before each effect, so that the next start can finish or undo it.
@@ -247,6 +370,12 @@ export interface Operation {
   readonly origin: Origin;
   /** The backup of the origin, once it is verified; its transaction ids tell who wrote since. */
   readonly backup: { readonly id: string; readonly xmax: string; readonly inProgress: readonly string[] } | null;
+  /** What came of trying it on a copy; null: not tried (yet). */
+  readonly rehearsal: Rehearsal | null;
+  /** What the gate said; null: it was not asked yet. */
+  readonly gate: GateRecord | null;
+  /** The application, from before it is stopped; null: it was left alone (so far). */
+  readonly application: ApplicationRecord | null;
   /** Times that the change was tried: bounded, whatever kills it. */
   readonly attempts: number;
   /** Whether alembic may have committed anything since the backup: what moved before is somebody else's. */
@@ -266,6 +395,100 @@ export interface Operation {
   /** Milliseconds that each step took, summed over its tries. */
   readonly durations: Readonly<Partial<Record<OperationStep, number>>>;
 }
+
+/** What came of trying the planned change, or a restore, on copies. */
+export interface Rehearsal {
+  /** The backup that the copy was made of, and its snapshot: what was written since is not in the numbers. */
+  readonly backup: string;
+  readonly xmax: string;
+  readonly inProgress: readonly string[];
+  /** Digest of the canonical schema of that backup: where it moves, the rehearsal says nothing any more. */
+  readonly origin: string;
+  readonly finishedAt: string;
+  /** The way that is left: what is planned; the fallback's restore; none. */
+  readonly route: 'planned' | 'fallback' | 'none';
+  /** Why the change can't be trusted; null: it went through. */
+  readonly fault: string | null;
+  /** Why nothing could be tried, as part of a sentence, so that the loss is unknown; null: it was. */
+  readonly notTried: string | null;
+  /** What the route takes away; null: unknown. */
+  readonly loss: DataLoss | null;
+  /** What goes besides data, a line of the schema each, the first hundred. */
+  readonly objectsGone: readonly string[];
+  readonly moreObjects: number;
+  /**
+   * Tables that go, or lose a column, even where nothing is in it yet: what is written there meanwhile goes as well.
+   * null: too many to keep, so all tables count.
+   */
+  readonly atRisk: readonly string[] | null;
+  /** Digest of the canonical schema that the change led to. */
+  readonly schema: string | null;
+  /** Tables with another number of rows afterwards; null: too many to keep. */
+  readonly rowChanges: readonly RowChange[] | null;
+  /** Whether back and again ends where it should. */
+  readonly wayBack: WayBack;
+  /** Milliseconds that each of the planned steps took, in their order, and all of it. */
+  readonly stepMs: readonly number[];
+  /** Milliseconds that restoring the backup took, where one is what is left or what is asked for; null: none is. */
+  readonly restoreMs: number | null;
+  readonly tookMs: number;
+}
+
+export type WayBack =
+  | { readonly kind: 'reversible' }
+  | { readonly kind: 'irreversible'; readonly because: string }
+  | { readonly kind: 'notTried'; readonly because: string };
+
+/** What the gate said of an operation. */
+export interface GateRecord {
+  /** What an approval is bound to. */
+  readonly digest: string;
+  /** The approval that was used; null: none was needed. */
+  readonly approval: string | null;
+  /** Set where it is waited for one: the message of the condition. */
+  readonly waitsFor: string | null;
+  /** Rows that may be lost, as approved, or 0 where nothing was to be; null: as many as it takes. */
+  readonly rowsCovered: number | null;
+  /** Whether the fallback may be restored where the live change falls short, though the rehearsal did not. */
+  readonly coversFallback: boolean;
+}
+
+/** A container or the like, as it was before anything was done to it. */
+export interface WorkloadBefore {
+  readonly kind: NonNullable<TargetSpec['application']>['workloads'][number]['kind'];
+  readonly name: string;
+  /** What it is known by, whatever it is called meanwhile. */
+  readonly id: string;
+  readonly running: boolean;
+  /** Ids of those that have to be healthy before this one is started. */
+  readonly startsAfter: readonly string[];
+  /** What else it takes to put it back, in the terms of whoever runs it. */
+  readonly settings: Readonly<Record<string, string | number>>;
+}
+
+/** What was done to the application, and how it is. */
+export interface ApplicationRecord {
+  /** In the order in which they are stopped. */
+  readonly workloads: readonly WorkloadBefore[];
+  /** RFC 3339; null: they were kept running. */
+  readonly stoppedAt: string | null;
+  /** When they were started again, or left stopped as declared; null: they are stopped, or were kept running. */
+  readonly resumedAt: string | null;
+  /** Milliseconds from the stop until all were up again; null: not stopped, or not up (yet). */
+  readonly downMs: number | null;
+  /** null: not asked. */
+  readonly health: { readonly healthy: boolean; readonly message: string } | null;
+  /** Its last lines since the start. */
+  readonly log: readonly LogLine[];
+}
+
+export interface LogLine {
+  readonly workload: string;
+  readonly text: string;
+}
+
+/** How many tables with another number of rows a rehearsal keeps, to compare the database with. */
+export const mostRowChangesKept = 1_000;
 
 export interface RowChange {
   readonly table: string;

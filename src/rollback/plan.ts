@@ -2,7 +2,7 @@
  * Decides what to do, and does nothing: observations in, a plan out. Each rule is one function, asked in the order
  * in which they stand; the first that has an answer gives the plan.
  */
-import { revisionsOf } from './compare.ts';
+import { revisionsOf, revisionsOfBackup } from './compare.ts';
 import { createHash } from 'node:crypto';
 
 import type { Reason } from '../api/reasons.ts';
@@ -23,7 +23,8 @@ import { chooseFallback } from './retention.ts';
 export interface Policy {
   readonly downgrade: 'Allow' | 'Forbid';
   readonly restore: 'Allow' | 'Forbid';
-  readonly dataLoss: 'Allow' | 'Forbid';
+  readonly dataLoss: 'RequireApproval' | 'Allow' | 'Forbid';
+  readonly rehearsal: 'Always' | 'Never';
 }
 
 export interface PlanInput {
@@ -37,6 +38,8 @@ export interface PlanInput {
   /** `schema.table` of the declared version table. */
   readonly versionTable: string;
   readonly graph: RevisionGraph;
+  /** What its schema tells of where it is, in sentences; left out: nobody looked. */
+  readonly identified?: string;
   /** The catalogue, newest first. */
   readonly backups: readonly BackupManifest[];
   /** What lies in its folder and is no whole backup, each with why. */
@@ -97,14 +100,16 @@ export function decideRestore(
       `Backup ${backup.id} is of database ${backup.database.name} on server ${backup.database.systemIdentifier}, not of ${name} on ${systemIdentifier}. See: migration-target backups ${input.name}`,
     );
   }
-  if (backup.revisions === null && wanted.graph != null)
-    return restoreUnmarked(input, backup, wanted.because, wanted.graph);
-  return restore(input, backup, wanted.because, '', backup.revisions ?? []);
+  const revisions = revisionsOfBackup(backup);
+  if (revisions === null && wanted.graph != null) return restoreUnmarked(input, backup, wanted.because, wanted.graph);
+  return restore(input, backup, wanted.because, '', revisions ?? []);
 }
 
-/** Whether the scripts are needed to decide: a dump without a version table is at the revision that is declared with it. */
-export const isUnmarked = (backups: readonly BackupManifest[], id: string): boolean =>
-  backups.find((backup) => backup.id === id)?.revisions === null;
+/** Whether the scripts are needed to decide: a backup of which nothing tells the revision is at the one that is declared with it. */
+export const isUnmarked = (backups: readonly BackupManifest[], id: string): boolean => {
+  const backup = backups.find((one) => one.id === id);
+  return backup !== undefined && revisionsOfBackup(backup) === null;
+};
 
 /** Nobody guesses: who declares `revision` and `restoreFrom` says that the backup is at it. But it has to be a revision. */
 function restoreUnmarked(input: RestoreInput, backup: BackupManifest, because: string, graph: RevisionGraph): Plan {
@@ -138,9 +143,25 @@ function missingVersionTable(input: PlanInput): Plan | null {
   return refuse(
     input,
     'VersionTableMissing',
-    `Database ${identity.name} has tables but no version table, so its revision is unknown, and none is guessed.${others} If you know the revision, stamp it with alembic; or restore a backup: migration-target backups ${input.name}`,
+    `Database ${identity.name} has tables but no version table, so its revision is unknown, and none is guessed.${others}${whichOne(input)}`,
   );
 }
+
+/**
+ * Whether the version table tells nothing that the scripts know: then only the schema can say where the database is, and
+ * whoever refuses it for that looks at it.
+ */
+export const isLost = ({ state, graph, desired }: PlanInput): boolean =>
+  state.versionTable.kind === 'missing'
+    ? !state.empty
+    : appliedBelow(graph, state.versionTable.revisions).kind === 'unknown' &&
+      appliedBelow(graph, desired).kind === 'known';
+
+/** The planner itself does not look at the schema: that takes scratch databases. */
+const whichOne = ({ name, identified }: PlanInput): string =>
+  identified === undefined
+    ? ` To see which revision its schema is: migration-target identify ${name}; to restore a backup: migration-target backups ${name}`
+    : ` ${identified}`;
 
 function unknownDesired(input: PlanInput): Plan | null {
   const desired = appliedBelow(input.graph, input.desired);
@@ -164,7 +185,7 @@ function unknownCurrent(input: PlanInput): Plan | null {
     refuse(
       input,
       'RevisionNotFound',
-      `Database ${input.state.identity.name} is at ${formatHeads(current.missing)}, which the scripts don't have, so they can't take it down; and ${noBackupBecause(input)}. Deploy the scripts that have ${formatHeads(current.missing)}, then: migration-target reconcile ${input.name}`,
+      `Database ${input.state.identity.name} is at ${formatHeads(current.missing)}, which the scripts don't have, so they can't take it down; and ${noBackupBecause(input)}. Deploy the scripts that have ${formatHeads(current.missing)}, then: migration-target reconcile ${input.name}.${whichOne(input)}`,
     )
   );
 }
@@ -198,9 +219,12 @@ function forbiddenDowngrade(input: PlanInput): Plan | null {
   );
 }
 
-/** Unknown loss counts as loss: only statements that are known to lose nothing pass. */
+/**
+ * Unknown loss counts as loss: only statements that are known to lose nothing pass. A rehearsal will know, so where there
+ * is one nothing is refused before it.
+ */
 function forbiddenLoss(input: PlanInput): Plan | null {
-  if (input.policy.dataLoss === 'Allow') return null;
+  if (!isJudgedByReading(input)) return null;
   const risks = planRisks(input);
   if (risks.length === 0) return null;
   const shown = risks.slice(0, 3).map(({ file, line, what }) => `${what} (${file}:${line})`);
@@ -295,7 +319,7 @@ function refuse(input: RestoreInput, reason: Reason, message: string, refused: C
 
 // ------------------------------------------------------------------------------------------------- reading
 
-const currentHeads = ({ state }: PlanInput): readonly string[] =>
+export const currentHeads = ({ state }: Pick<PlanInput, 'state'>): readonly string[] =>
   state.versionTable.kind === 'present' ? state.versionTable.revisions : [];
 
 function ends(input: PlanInput): { readonly from: ReadonlySet<string>; readonly to: ReadonlySet<string> } {
@@ -336,7 +360,11 @@ function permittedFallback(input: PlanInput): PermittedFallback {
   return { kind: 'backup', manifest: choice.backup };
 }
 
-/** A restore loses whatever was written since its backup, and nobody knows yet how much that is. */
+/** Whether what may be lost is forbidden, and there will be no better knowledge of it. */
+const isJudgedByReading = ({ policy }: RestoreInput): boolean =>
+  policy.dataLoss === 'Forbid' && policy.rehearsal === 'Never';
+
+/** A restore loses whatever was written since its backup; without a rehearsal nobody knows how much that is. */
 function restoreForbidden(input: RestoreInput): { readonly reason: Reason; readonly because: string } | null {
   if (input.policy.restore === 'Forbid') {
     return {
@@ -344,7 +372,7 @@ function restoreForbidden(input: RestoreInput): { readonly reason: Reason; reado
       because: 'spec.policy.restore is Forbid; to permit it: spec.policy.restore: Allow',
     };
   }
-  if (input.policy.dataLoss === 'Forbid') {
+  if (isJudgedByReading(input)) {
     return {
       reason: 'DataLossForbidden',
       because:
@@ -374,7 +402,7 @@ function restoreBlocker({
 function noBackupBecause({ backups, broken, desired, state: { identity, server } }: PlanInput): string {
   const choice = chooseFallback(backups, desired, identity, server.major);
   const atDesired = new Set(
-    backups.filter(({ revisions }) => sameSet(revisions ?? ['?'], desired)).map(({ id }) => id),
+    backups.filter((backup) => sameSet(revisionsOfBackup(backup) ?? ['?'], desired)).map(({ id }) => id),
   );
   const rejected = choice.kind === 'backup' ? [] : choice.rejected.filter(({ id }) => atDesired.has(id));
   const told = [

@@ -6,12 +6,14 @@ import { revisionsOf } from './compare.ts';
 import { declaredRevisions, keyOf, type MigrationTarget } from '../api/target.ts';
 import { resolveRevision } from './graph.ts';
 import type { BackupManifest, ChangePlan, DatabaseState, Operation, Plan, RevisionGraph } from './model.ts';
-import { decide, decideRestore, isUnmarked, type RestoreInput } from './plan.ts';
-import type { AlembicSession, BackupStore, BrokenBackup, Ports } from './ports.ts';
+import { openStore } from './open-store.ts';
+import { decideRestore, isUnmarked, type RestoreInput } from './plan.ts';
+import type { AlembicSession, BackupStore, BrokenBackup, Ports, RunScripts } from './ports.ts';
+import { decideByRecorded } from './recorded-scripts.ts';
 import { startAlembic } from './scope.ts';
 import { journalOf, statusOf } from './status.ts';
 import { newOperationId, openDatabase } from './steps/check.ts';
-import { findToolsAhead } from './steps/plan.ts';
+import { decideBy, findToolsAhead, readAnew } from './steps/plan.ts';
 import { stalled } from './errors.ts';
 import { unsupportedFields } from '../api/unsupported.ts';
 
@@ -47,19 +49,19 @@ export interface PreviewOptions {
 
 /** Throws a Failure where the database, the scripts or the catalogue can't be read; RevisionNotFound for what was typed. */
 export async function preview(target: MigrationTarget, ports: Ports, options: PreviewOptions): Promise<Preview> {
-  return observeTarget(target, ports, options, async ({ state, store, backups, broken, alembic }) => {
+  return observeTarget(target, ports, options, async ({ state, store, backups, broken, alembic, start }) => {
     const unfinished = journalOf(statusOf(target));
     const restored = options.restore ?? (await pendingRestore(target, store, state));
     const typed = options.revision;
     const desired =
       typed === undefined
         ? declaredRevisions(target.spec)
-        : resolve(target, await (await alembic()).graph(), state, typed);
+        : resolve(target, await readAnew(await alembic()), state, typed);
     const input = { ...inputOf(target, state, { backups, broken }), desired };
     if (restored !== null) {
       const isDeclared = options.restore === undefined;
       const because = isDeclared ? 'spec.restoreFrom declares it' : 'it was asked for';
-      const graph = isDeclared && isUnmarked(backups, restored) ? await (await alembic()).graph() : null;
+      const graph = isDeclared && isUnmarked(backups, restored) ? await readAnew(await alembic()) : null;
       return {
         plan: decideRestore(input, { backup: restored, because, graph }),
         desired,
@@ -71,10 +73,12 @@ export async function preview(target: MigrationTarget, ports: Ports, options: Pr
       };
     }
     const session = await alembic();
-    const graph = await session.graph();
-    const plan = decide({ ...input, graph });
+    const decided = await decideByRecorded(input, await decideBy(session, input), { store, start, lock: null });
+    const { plan, graph } = decided;
+    await using other = decided.session;
     const steps = changeOf(plan)?.steps ?? [];
-    const sql = options.sql && steps.length > 0 ? await session.offlineSql({ from: plan.current ?? [], steps }) : null;
+    const sql =
+      options.sql && steps.length > 0 ? await (other ?? session).offlineSql({ from: plan.current ?? [], steps }) : null;
     return { plan, desired, state, graph, backups, sql, unfinished };
   });
 }
@@ -113,6 +117,8 @@ interface Observed {
   readonly backups: readonly BackupManifest[];
   readonly broken: readonly BrokenBackup[];
   readonly alembic: () => Promise<AlembicSession>;
+  /** Another one, with recorded migrations. */
+  readonly start: (scripts: RunScripts) => Promise<AlembicSession>;
 }
 
 /** Python takes longest to start, so it starts first; whatever happens it is ended. */
@@ -122,7 +128,7 @@ async function observeTarget<T>(
   { signal, operationId }: Pick<PreviewOptions, 'signal' | 'operationId'>,
   use: (observed: Observed) => Promise<T>,
 ): Promise<T> {
-  const unsupported = unsupportedFields(target.spec);
+  const unsupported = unsupportedFields(target.spec, ports.home.kind);
   if (unsupported.length > 0) throw stalled('NotSupported', `This version does not act on ${unsupported.join('; ')}.`);
   const key = keyOf(target);
   const id = operationId ?? newOperationId();
@@ -131,9 +137,11 @@ async function observeTarget<T>(
   try {
     await using database = await openDatabase({ key, target, ports }, id);
     if (operationId !== undefined) findToolsAhead(database);
-    const [state, store] = await Promise.all([database.read(), ports.backups.open(target.spec.backup.storage, key)]);
+    const [state, store] = await Promise.all([database.read(), openStore(target, ports)]);
     const { backups, broken } = await store.list();
-    return await use({ state, store, backups, broken, alembic: () => starting });
+    const start = (scripts: RunScripts): Promise<AlembicSession> =>
+      startAlembic({ key, target, ports, signal }, id, null, scripts);
+    return await use({ state, store, backups, broken, alembic: () => starting, start });
   } finally {
     const session = await starting.catch(() => null);
     await session?.[Symbol.asyncDispose]();

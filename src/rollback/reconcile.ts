@@ -14,8 +14,10 @@ import {
 import { formatRevisions, sameRevisions } from './compare.ts';
 import { asFailure, retry, type Failure } from './errors.ts';
 import { formatHeads } from './graph.ts';
+import { unlessUnhealthy } from './health.ts';
 import type { Operation } from './model.ts';
 import { withNextCommand } from './next-command.ts';
+import { endedNotice, stalledNotice, startedNotice, type Notification } from './notification.ts';
 import type { Ports } from './ports.ts';
 import { rollback } from './rollback.ts';
 import { settle, suspended } from './settle.ts';
@@ -95,12 +97,14 @@ async function once(
       const now = ports.clock.now();
       const isFirst = keeper.status().operation?.id !== operation.id;
       await keeper.replace(workingStatus(target, keeper.status(), operation, now));
-      if (isFirst)
+      // To see where a database is changes nothing of it.
+      if (isFirst && operation.trigger !== 'identify')
         await ports.home.record(key, {
           type: 'Normal',
           reason: 'Started',
           message: `Operation ${operation.id} began: ${operation.plan.kind}.`,
         });
+      if (isFirst) notify(visit, startedNotice(key, operation));
       return operation;
     },
   };
@@ -174,10 +178,14 @@ async function conclude(visit: Visit, keeper: Keeper, { outcome, seen, entry, an
     // Where not even the database was read, whatever was begun is as it was: somebody has to go on with it.
     journal: seen === null ? keeper.status().operation : null,
   });
+  let isNews = false;
   if (isBeside)
     await visit.ports.home.record(visit.key, { type: 'Normal', reason: outcome.reason, message: outcome.message });
-  else await announce(visit, keeper.status(), status, outcome);
+  else isNews = await announce(visit, keeper.status(), status, outcome);
   await keeper.replace(status);
+  // Only now: whoever dies before does it again, and whoever dies after is found by what was saved.
+  if (entry !== undefined) notify(visit, endedNotice(visit.key, entry));
+  else if (isNews) notifyStall(visit, status, outcome, now);
   return status;
 }
 
@@ -192,7 +200,7 @@ function standing(visit: Visit, { current, database }: Seen, entry: HistoryEntry
   const name = database?.name ?? '';
   const versionTable =
     current === null ? ({ kind: 'missing' } as const) : ({ kind: 'present', revisions: current } as const);
-  const facts = { now, restorePending: false, backupDue: false };
+  const facts = { now, restorePending: false, backupDue: false, approval: null };
   // Who applies wants what is declared, whatever stood in its way before.
   const asked: Asked = visit.asked.kind === 'apply' ? visit.asked : { kind: 'reconcile' };
   const settled = settle(
@@ -200,7 +208,7 @@ function standing(visit: Visit, { current, database }: Seen, entry: HistoryEntry
     { identity: { name }, versionTable },
     facts,
   );
-  if (settled.kind === 'settled') return settled.outcome;
+  if (settled.kind === 'settled') return unlessUnhealthy(target, visit.status.application, settled.outcome);
   return {
     kind: 'working',
     reason: 'Progressing',
@@ -217,33 +225,46 @@ async function fail(visit: Visit, keeper: Keeper, failure: Failure): Promise<Rec
   );
   // Whoever holds the lock writes the status, and its journal; what was read here is older by now.
   if (failure.reason === 'DatabaseLocked') return { outcome, status: keeper.status(), again: true };
+  const now = ports.clock.now();
   const status = concludedStatus(target, keeper.status(), {
     outcome,
-    now: ports.clock.now(),
+    now,
     answers: visit.asked.kind !== 'backup',
     // What was begun stays journalled: the next try, or whoever mends the cause, goes on with it.
     journal: keeper.status().operation,
   });
-  await announce(visit, keeper.status(), status, outcome);
+  const isNews = await announce(visit, keeper.status(), status, outcome);
   await keeper.replace(status);
+  if (isNews) notifyStall(visit, status, outcome, now);
   if (failure.reason === 'InternalError')
     ports.observe(visit.key, '', { kind: 'note', level: 'warn', message: `${failure.message} ${failure.stack ?? ''}` });
   return { outcome, status, again: failure.kind === 'retry' };
 }
 
-/** An event where the reason or its message is new; a periodic read says nothing. */
+/** An event where the reason or its message is new; a periodic read says nothing. True where it was. */
 async function announce(
   { key, ports }: Visit,
   before: TargetStatus,
   after: TargetStatus,
   outcome: Outcome,
-): Promise<void> {
+): Promise<boolean> {
   const was = before.conditions.find(({ type }) => type === 'Ready');
   const is = after.conditions.find(({ type }) => type === 'Ready');
-  if (is === undefined || (was?.reason === is.reason && was.message === is.message)) return;
+  if (is === undefined || (was?.reason === is.reason && was.message === is.message)) return false;
   const type =
     outcome.kind === 'ready' || outcome.kind === 'suspended' || outcome.kind === 'working' ? 'Normal' : 'Warning';
   await ports.home.record(key, { type, reason: is.reason, message: is.message });
+  return true;
+}
+
+function notify({ ports }: Visit, notification: Notification | null): void {
+  if (notification !== null) ports.notifier?.notify(notification);
+}
+
+/** What passes by itself needs nobody. */
+function notifyStall(visit: Visit, status: TargetStatus, outcome: Outcome, now: Date): void {
+  if (outcome.kind !== 'stalled') return;
+  notify(visit, stalledNotice(visit.key, status, { ...outcome, at: now.toISOString() }));
 }
 
 /** Seconds until a target is read again though nothing changed. */

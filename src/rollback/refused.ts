@@ -9,18 +9,22 @@ export function refusedStatus(
   refusal: {
     readonly generation: number;
     readonly applicationDeclared: boolean;
+    readonly isRehearsing: boolean;
     readonly reason: Reason;
     readonly message: string;
     readonly now: Date;
   },
 ): TargetStatus {
   const status = before ?? emptyStatus;
-  const { generation, applicationDeclared, reason, message, now } = refusal;
+  const { generation, applicationDeclared, isRehearsing, reason, message, now } = refusal;
   const conditions = summarize(
     { kind: 'stalled', reason, message },
     {
       generation,
       applicationDeclared,
+      isRehearsing,
+      rehearsal: status.rehearsal,
+      application: status.application,
       lastBackup: status.lastBackup,
       backupProblem: null,
       previous: status.conditions,

@@ -1,11 +1,12 @@
 /** Backups that are asked for by an object: each is taken once, and the object says what came of it. */
 import type { Outcome } from '../api/conditions.ts';
 import type { Reason } from '../api/reasons.ts';
-import { keyOf, keyText, type MigrationTarget, type TargetKey } from '../api/target.ts';
+import { keyText, type MigrationTarget, type TargetKey } from '../api/target.ts';
 import { isPending, operationIdOf, type BackupObject, type BackupObjects } from './backup-objects.ts';
 import { shownStatus, withOutcome } from './backup-status.ts';
 import { Failure } from './errors.ts';
 import type { BackupManifest } from './model.ts';
+import { openStore } from './open-store.ts';
 import type { Clock, Ports } from './ports.ts';
 import { reconcile } from './reconcile.ts';
 
@@ -73,7 +74,7 @@ async function show(
 
 /** The backup that was taken for this object; null: none yet. */
 async function find(object: BackupObject, target: MigrationTarget, ports: Ports): Promise<BackupManifest | null> {
-  const store = await ports.backups.open(target.spec.backup.storage, keyOf(target));
+  const store = await openStore(target, ports);
   const operation = operationIdOf(object);
   return (await store.list()).backups.find((backup) => backup.operation === operation) ?? null;
 }

@@ -1,4 +1,5 @@
 /** Which backup a fallback takes, and which backups have had their time. Pure: the clock is an argument. */
+import { revisionsOfBackup } from './compare.ts';
 import type { BackupManifest } from './model.ts';
 
 /** A database whatever its oid, which a restore changes. */
@@ -41,9 +42,10 @@ function unfit(
     return `it is of another server (system identifier ${systemIdentifier} and not ${database.systemIdentifier})`;
   }
   if (name !== database.name) return `it is of the database ${name} and not ${database.name}`;
-  if (backup.revisions === null) return 'it has no version table, so its revision is unknown';
-  if (setKey(backup.revisions) !== setKey(desired)) {
-    return `it is at ${setName(backup.revisions)} and not at ${setName(desired)}`;
+  const revisions = revisionsOfBackup(backup);
+  if (revisions === null) return 'it has no version table, so its revision is unknown';
+  if (setKey(revisions) !== setKey(desired)) {
+    return `it is at ${setName(revisions)} and not at ${setName(desired)}`;
   }
   if (backup.server.major !== major) {
     return `it is of PostgreSQL ${backup.server.major} and the server is ${major}, so its schema can't be compared`;
@@ -86,8 +88,10 @@ function isYoung(backup: BackupManifest, policy: RetentionPolicy, now: Date): bo
 
 function newestAtEachRevision(newestFirstVerified: readonly BackupManifest[]): Iterable<string> {
   const newest = new Map<string, string>();
-  for (const { id, revisions, database, server } of newestFirstVerified) {
-    // Without a version table it is at no revision that anybody could declare.
+  for (const backup of newestFirstVerified) {
+    const { id, database, server } = backup;
+    const revisions = revisionsOfBackup(backup);
+    // It is at no revision that anybody could declare.
     if (revisions === null) continue;
     const place = JSON.stringify([database.systemIdentifier, database.name, server.major, setKey(revisions)]);
     if (!newest.has(place)) newest.set(place, id);

@@ -1,19 +1,26 @@
 /**
- * The procedure. From top to bottom, one line a step: check, plan, backup, change, verify, restore, report.
+ * The procedure. From top to bottom, one line a step: check, plan, backup, rehearse, gate, quiesce, change, verify, restore,
+ * resume, report.
  *
  * Each step takes the journalled operation and returns it with the step that comes next; the next is journalled before
  * it begins. So a start after a crash enters here like any other, and goes on at the step that the journal names.
  */
 import type { Outcome } from '../api/conditions.ts';
+import { isResumeDue } from './application.ts';
+import { isBeforeChange } from './clear-away.ts';
 import { asFailure, stalled, type Failure } from './errors.ts';
 import type { Operation, OperationStep } from './model.ts';
-import type { Scope } from './scope.ts';
+import { observed, type Scope } from './scope.ts';
 import { backup } from './steps/backup.ts';
 import { change } from './steps/change.ts';
 import { check } from './steps/check.ts';
+import { gate } from './steps/gate.ts';
 import { plan } from './steps/plan.ts';
+import { rehearse } from './steps/rehearse.ts';
+import { letGo, quiesce } from './steps/quiesce.ts';
 import { report, type Conclusion } from './steps/report.ts';
 import { restore } from './steps/restore.ts';
+import { resume } from './steps/resume.ts';
 import { verify } from './steps/verify.ts';
 import { tidy, type Seen } from './tidy.ts';
 import type { Visit } from './visit.ts';
@@ -34,10 +41,14 @@ export async function rollback(visit: Visit): Promise<Result> {
   let operation = planned;
   do {
     operation = await step(scope, operation, 'backup', backup);
+    operation = await step(scope, operation, 'rehearse', rehearse);
+    operation = await step(scope, operation, 'gate', gate);
+    operation = await step(scope, operation, 'quiesce', quiesce);
     operation = await step(scope, operation, 'change', change);
-  } while (operation.step === 'backup' || operation.step === 'change');
+  } while (isAgain(operation));
   operation = await step(scope, operation, 'verify', verify);
   operation = await step(scope, operation, 'restore', restore);
+  operation = await step(scope, operation, 'resume', resume);
   const conclusion = await observed(scope, 'report', () => report(scope, operation));
   const seen = await tidy(visit, { ...scope, isLocked: true }, await scope.database.read(), {
     aside: conclusion.aside,
@@ -45,6 +56,9 @@ export async function rollback(visit: Visit): Promise<Result> {
   });
   return { kind: 'concluded', operation, conclusion, seen };
 }
+
+/** What others wrote meanwhile, and a lock that was in the way, are met by going back. */
+const isAgain = ({ step: next }: Operation): boolean => next === 'backup' || next === 'gate' || next === 'change';
 
 type StepFunction = (scope: Scope, operation: Operation) => Promise<Operation>;
 
@@ -60,26 +74,37 @@ async function step(scope: Scope, operation: Operation, name: OperationStep, run
     next = await run(scope, operation);
     if (next.failure !== null && operation.failure === null) observe('failed', next.failure.message);
   } catch (thrown) {
-    const failure = asFailure(thrown);
-    // What did not finish in time since the controller was told to stop was interrupted, and has not failed.
-    if (failure.reason === 'TimedOut') scope.stopIfAsked(operation);
+    const failure = unlessStopped(scope, operation, asFailure(thrown));
     observe('failed', failure.message);
-    next = fallOff(operation, failure);
+    // However far the step came, what it stopped is known.
+    const { application, begun } = scope.journal() ?? operation;
+    const reached = { ...operation, application };
+    if (failure.kind === 'retry') {
+      if (!begun && (name === 'change' || isBeforeChange(reached))) await letGo(scope, reached);
+      throw failure;
+    }
+    next = fallOff(reached, failure);
   }
   const ms = Math.round(performance.now() - startedAt);
   const isUntouched = name === 'restore' && !next.swapped;
   observe('finished', isUntouched ? 'the database is as it was: nothing had to be restored' : undefined, ms);
-  return scope.save({ ...next, durations: { ...next.durations, [name]: (operation.durations[name] ?? 0) + ms } });
+  const due = next.step === 'report' && name !== 'resume' && isResumeDue(scope.target, next) ? 'resume' : next.step;
+  return scope.save({
+    ...next,
+    step: due,
+    durations: { ...next.durations, [name]: (operation.durations[name] ?? 0) + ms },
+  });
 }
 
-/** A step that is not journalled: before there is an operation, or once all of it is done. */
-async function observed<T>(scope: Scope, name: OperationStep, run: () => Promise<T>): Promise<T> {
-  const observe = scope.observeStep({ id: scope.operationId }, name);
-  observe('started');
-  const startedAt = performance.now();
-  const done = await run();
-  observe('finished', undefined, Math.round(performance.now() - startedAt));
-  return done;
+/** What did not finish in time since the controller was told to stop was interrupted, and has not failed. */
+function unlessStopped(scope: Scope, operation: Operation, failure: Failure): Failure {
+  if (failure.reason !== 'TimedOut') return failure;
+  try {
+    scope.stopIfAsked(operation);
+    return failure;
+  } catch (stopped) {
+    return asFailure(stopped);
+  }
 }
 
 /**
@@ -88,7 +113,6 @@ async function observed<T>(scope: Scope, name: OperationStep, run: () => Promise
  * goes on once somebody has mended what is in the way: it tells nothing of the change.
  */
 function fallOff(operation: Operation, failure: Failure): Operation {
-  if (failure.kind === 'retry') throw failure;
   const { reason, message } = failure;
   // Unexpected is not the migration's fault: back to the origin, never on to an older backup.
   const backToOrigin: Operation = {
@@ -100,6 +124,9 @@ function fallOff(operation: Operation, failure: Failure): Operation {
     case 'check':
     case 'plan':
     case 'backup':
+    case 'rehearse':
+    case 'gate':
+    case 'quiesce':
       return { ...operation, step: 'report', failure: { reason, message, passing: true, committed: false } };
     case 'change':
       return backToOrigin;
@@ -112,6 +139,7 @@ function fallOff(operation: Operation, failure: Failure): Operation {
         failure,
       );
     case 'restore':
+    case 'resume':
     case 'report':
       throw failure;
   }

@@ -3,9 +3,10 @@
  * a target that is where it should be, nor for one that waits for a human.
  */
 import type { Outcome } from '../api/conditions.ts';
-import { reasons, type Reason } from '../api/reasons.ts';
+import { asReason } from '../api/reasons.ts';
 import { declaredRevisions, type MigrationTarget, type TargetStatus } from '../api/target.ts';
 import { formatRevisions, revisionsOf, sameRevisions } from './compare.ts';
+import { withMiss } from './gate.ts';
 import { formatHeads } from './graph.ts';
 import type { DatabaseIdentity, Trigger, VersionTable } from './model.ts';
 import { requestedAt, type Visit } from './visit.ts';
@@ -19,7 +20,13 @@ const maxCorrections = 2;
 export function settle(
   visit: Visit,
   state: { readonly identity: Pick<DatabaseIdentity, 'name'>; readonly versionTable: VersionTable },
-  facts: { readonly now: Date; readonly restorePending: boolean; readonly backupDue: boolean },
+  facts: {
+    readonly now: Date;
+    readonly restorePending: boolean;
+    readonly backupDue: boolean;
+    /** What it waits for: is an approval of the plan that the status shows there, and if not, why not; null: it does not wait. */
+    readonly approval: { readonly isApproved: boolean; readonly because: string | null } | null;
+  },
 ): Settled {
   const { target, status, asked } = visit;
   if (asked.kind === 'backup') return { kind: 'due', trigger: 'backup' };
@@ -30,12 +37,15 @@ export function settle(
   const isThere = sameRevisions(current, declaredRevisions(target.spec)) || hasReached(visit, current);
   const restoreDue = facts.restorePending && isNew;
 
+  const waiting = isNew ? null : previousWait(status, facts.approval?.because ?? null);
+  if (waiting !== null && facts.approval?.isApproved === true) return { kind: 'due', trigger: 'approval' };
   if (isThere && !restoreDue) {
     if (facts.backupDue) return { kind: 'due', trigger: 'backup' };
     return { kind: 'settled', outcome: refusedRestore(visit) ?? inSync(visit, state.identity.name, current) };
   }
   if (isNew)
     return { kind: 'due', trigger: asked.kind === 'apply' ? 'apply' : isRequest(visit) ? 'reconcile' : 'generation' };
+  if (waiting !== null) return { kind: 'settled', outcome: waiting };
   if (status.reached?.generation === target.metadata.generation)
     return movedOutside(visit, state.identity.name, current, facts.now);
   const stalled = previousStall(status);
@@ -46,7 +56,11 @@ export function settle(
 function refusedRestore(visit: Visit): Outcome | null {
   const { target, status } = visit;
   const isReached = status.reached?.generation === target.metadata.generation;
-  return target.spec.restoreFrom === undefined || isReached || isNewlyAskedFor(visit) ? null : previousStall(status);
+  if (target.spec.restoreFrom === undefined || isReached || isNewlyAskedFor(visit)) return null;
+  const stalled = previousStall(status);
+  // The restore was carried out; what stands in the way of Ready is looked at anew.
+  if (stalled?.kind === 'stalled' && stalled.reason === 'ApplicationUnhealthy') return null;
+  return stalled ?? previousWait(status);
 }
 
 export const suspended = ({ metadata }: MigrationTarget): Outcome => ({
@@ -138,7 +152,8 @@ function movedOutside(
 /** A restore that was asked for leads to wherever its backup was; backups since then move nothing. */
 function wasRestoredTo({ history }: TargetStatus, current: readonly string[] | null): boolean {
   const last = history.find(({ kind }) => kind !== 'backup');
-  return last?.kind === 'restore' && last.result === 'success' && sameRevisions(last.to, current);
+  const isDone = last?.result === 'success' || last?.reason === 'ApplicationUnhealthy';
+  return last?.kind === 'restore' && isDone && sameRevisions(last.to, current);
 }
 
 /** A target that stalled for this very trigger goes on waiting for a human, and says the same. */
@@ -147,4 +162,8 @@ export function previousStall(status: TargetStatus): Outcome | null {
   return stalled === undefined ? null : { kind: 'stalled', reason: asReason(stalled.reason), message: stalled.message };
 }
 
-const asReason = (text: string): Reason => (Object.hasOwn(reasons, text) ? (text as Reason) : 'InternalError');
+/** A target that waits for an approval goes on waiting, and says the same. */
+export function previousWait({ conditions }: TargetStatus, because: string | null = null): Outcome | null {
+  const waiting = conditions.find(({ type, status: value }) => type === 'ApprovalRequired' && value === 'True');
+  return waiting === undefined ? null : { kind: 'awaitingApproval', message: withMiss(waiting.message, because) };
+}

@@ -1,5 +1,7 @@
 /** Status objects, made from what happened. Pure: saving is somebody else's. */
-import { summarize, type Outcome } from '../api/conditions.ts';
+import { summarize, type ConditionFacts, type Outcome } from '../api/conditions.ts';
+import { fluxRequestedAtAnnotation } from '../api/group.ts';
+import { asReason } from '../api/reasons.ts';
 import { historyLength } from '../api/status.ts';
 import {
   declaredRevisions,
@@ -10,14 +12,19 @@ import {
   type TargetKey,
   type TargetStatus,
 } from '../api/target.ts';
+import { applicationStatus, isStopped } from './application.ts';
 import { formatRevisions } from './compare.ts';
 import { retry, type Failure } from './errors.ts';
-import type { AsideDatabase, BackupManifest, Operation } from './model.ts';
+import { formatHeads } from './graph.ts';
+import type { AsideDatabase, BackupManifest, Operation, Risk } from './model.ts';
 import { requestedAt } from './visit.ts';
 
 /** The journal in a status; null where there is none, or one of another version. */
 export function journalOf(status: TargetStatus): Operation | null {
-  return status.operation?.version === 1 ? (status.operation as Operation) : null;
+  // What an older one did not know yet had not happened to it.
+  if (status.operation?.version !== 1) return null;
+  const journal = status.operation as Operation;
+  return journal.application === undefined ? { ...journal, application: null } : journal;
 }
 
 /**
@@ -51,7 +58,11 @@ export function workingStatus(
     observedGeneration: target.metadata.generation,
     desiredRevisions: declaredRevisions(target.spec),
     operation,
-    plan: planStatus(operation),
+    // A backup beside it changes nothing of what waits.
+    plan: operation.plan.kind === 'backup' ? status.plan : planStatus(operation),
+    // What was tried for another operation says nothing of this one.
+    application: applicationStatus(target, operation, now) ?? standingApplication(target, status, operation),
+    rehearsal: rehearsalStatus(operation) ?? (operation.plan.kind === 'backup' ? status.rehearsal : null),
   };
   return withConditions(target, next, { kind: 'working', reason: 'Progressing', message }, now);
 }
@@ -70,6 +81,8 @@ export function concludedStatus(
     readonly entry?: HistoryEntry;
     readonly keptAside?: readonly AsideDatabase[];
     readonly database?: TargetStatus['database'];
+    /** undefined: it was not looked at. */
+    readonly application?: TargetStatus['application'] | undefined;
     /** Whether this ends what the generation, or the request, asked for. */
     readonly answers: boolean;
     readonly journal: TargetStatus['operation'];
@@ -79,6 +92,7 @@ export function concludedStatus(
   const { generation } = target.metadata;
   const current = facts.current === undefined ? status.currentRevisions : facts.current;
   const isReady = outcome.kind === 'ready';
+  const isAnswered = facts.answers && (isReady || outcome.kind === 'stalled' || outcome.kind === 'awaitingApproval');
   const next: TargetStatus = {
     ...status,
     observedGeneration: generation,
@@ -87,12 +101,14 @@ export function concludedStatus(
     desiredRevisions: declaredRevisions(target.spec),
     database: facts.database === undefined ? status.database : facts.database,
     operation: facts.journal,
+    application:
+      facts.application === undefined ? standingApplication(target, status, facts.journal) : facts.application,
     // What was reached is pending no more, nor is what an older generation declared.
     plan: isReady || generation !== status.observedGeneration ? null : status.plan,
-    handled:
-      facts.answers && (isReady || outcome.kind === 'stalled')
-        ? { generation, requestedAt: requestedAt(target) }
-        : status.handled,
+    handled: isAnswered ? { generation, requestedAt: requestedAt(target) } : status.handled,
+    lastHandledReconcileAt: isAnswered
+      ? (target.metadata.annotations[fluxRequestedAtAnnotation] ?? null)
+      : status.lastHandledReconcileAt,
     reached:
       isReady && current !== null && facts.answers && !isReached(status, generation, current)
         ? { generation, revisions: current, at: now.toISOString() }
@@ -102,6 +118,19 @@ export function concludedStatus(
     history: facts.entry === undefined ? status.history : [facts.entry, ...status.history].slice(0, historyLength),
   };
   return withConditions(target, next, outcome, now);
+}
+
+/** What it said for another generation says nothing of this one. That it is stopped does, until it was started. */
+function standingApplication(
+  { metadata, spec }: MigrationTarget,
+  status: TargetStatus,
+  next: TargetStatus['operation'],
+): TargetStatus['application'] {
+  const { application } = status;
+  if (spec.application === undefined || application === null) return null;
+  if (application.state !== 'stopped') return application.generation === metadata.generation ? application : null;
+  const held = journalOf(status);
+  return held !== null && isStopped(held) && next !== held ? null : application;
 }
 
 const isReached = ({ reached }: TargetStatus, generation: number, current: readonly string[]): boolean =>
@@ -114,36 +143,95 @@ function lastBackup(backups: readonly BackupManifest[]): TargetStatus['lastBacku
   return { id, revisions, finishedAt, verified: verifiedAt !== null, sizeBytes };
 }
 
-function planStatus({ plan }: Operation): TargetStatus['plan'] {
+function planStatus(operation: Operation): TargetStatus['plan'] {
+  const { plan, gate } = operation;
   switch (plan.kind) {
     case 'backup':
       return null;
     case 'restore':
-      return { digest: plan.digest, kind: plan.kind, steps: [], loss: [], fallback: null };
+      return {
+        digest: gate?.digest ?? plan.digest,
+        kind: plan.kind,
+        steps: [],
+        loss: lossStatus(operation, []),
+        fallback: null,
+      };
     case 'upgrade':
     case 'downgrade':
     case 'switch':
       return {
-        digest: plan.digest,
+        digest: gate?.digest ?? plan.digest,
         kind: plan.kind,
         steps: plan.steps,
-        loss: plan.risks.slice(0, 256),
+        loss: lossStatus(operation, plan.risks),
         fallback: plan.fallback,
       };
   }
 }
 
+/** Measured where it was tried on a copy; else what reading the migrations tells. */
+function lossStatus({ rehearsal }: Operation, risks: readonly Risk[]): NonNullable<TargetStatus['plan']>['loss'] {
+  const loss = rehearsal?.loss ?? null;
+  return {
+    measured: loss !== null,
+    rows: loss?.rows ?? null,
+    tables: loss?.tables ?? [],
+    moreTables: loss?.moreTables ?? 0,
+    objects: rehearsal?.objectsGone ?? [],
+    moreObjects: rehearsal?.moreObjects ?? 0,
+    statements: risks.slice(0, 256),
+  };
+}
+
+function rehearsalStatus({ id, rehearsal, plan }: Operation): TargetStatus['rehearsal'] {
+  if (rehearsal === null) return null;
+  const { backup, finishedAt, fault, notTried, stepMs, restoreMs, wayBack } = rehearsal;
+  const what =
+    plan.kind === 'restore'
+      ? `The restore of backup ${plan.backup}`
+      : `The ${plan.kind} to ${formatHeads(plan.desired)}`;
+  const back = wayBack.kind === 'irreversible' ? ` The way back does not end where it began: ${wayBack.because}.` : '';
+  return {
+    operationId: id,
+    finishedAt,
+    backup,
+    passed: fault === null && notTried === null,
+    message:
+      notTried !== null
+        ? `${what} could not be tried on a copy: ${notTried}.`
+        : fault !== null
+          ? `${what} failed on a copy of backup ${backup}: ${fault}.`
+          : `${what} went through on a copy of backup ${backup}.${back}`,
+    estimateSeconds:
+      stepMs.length === 0
+        ? restoreMs === null
+          ? null
+          : restoreMs / 1000
+        : stepMs.reduce((sum, ms) => sum + ms, 0) / 1000,
+  };
+}
+
 function withConditions(target: MigrationTarget, status: TargetStatus, outcome: Outcome, now: Date): TargetStatus {
-  const backupFailed = outcome.kind === 'stalled' && outcome.reason === 'BackupFailed';
   const conditions = summarize(outcome, {
     generation: target.metadata.generation,
     lastBackup: status.lastBackup,
-    backupProblem: backupFailed ? { reason: outcome.reason, message: outcome.message } : null,
+    backupProblem: backupProblem(status),
+    rehearsal: status.rehearsal,
+    isRehearsing: target.spec.policy.rehearsal === 'Always',
     applicationDeclared: target.spec.application !== undefined,
+    application: status.application,
     previous: status.conditions,
     now,
   });
   return { ...status, conditions: [...conditions] };
+}
+
+/** Every operation begins with a backup, so the last one tells of the newest attempt, whatever is going on since. */
+function backupProblem({ history }: TargetStatus): ConditionFacts['backupProblem'] {
+  const [last] = history;
+  if (last === undefined) return null;
+  const fellShort = last.reason === 'BackupFailed' || (last.kind === 'backup' && last.result === 'failure');
+  return fellShort ? { reason: asReason(last.reason), message: last.message } : null;
 }
 
 export const statusOf = (target: MigrationTarget): TargetStatus => target.status ?? emptyStatus;

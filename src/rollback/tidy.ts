@@ -15,6 +15,8 @@ export interface Seen {
   readonly backups?: readonly BackupManifest[];
   readonly keptAside: readonly AsideDatabase[];
   readonly database: TargetStatus['database'];
+  /** undefined: it was not asked. */
+  readonly application?: TargetStatus['application'] | undefined;
 }
 
 /**
@@ -33,7 +35,7 @@ export async function tidy(
   const claimed = claim(visit, state.identity, now);
   const kept = [...visit.status.keptAside, ...(ended.aside === null ? [] : [ended.aside])];
   try {
-    const { backups } = await store.list();
+    const { backups } = await store.list({ mayBeOld: true });
     const old = expiredBackups(visit, backups, now, ended.operation);
     const due = kept.filter(
       (aside) =>
@@ -43,7 +45,10 @@ export async function tidy(
 
     await using lock = held.isLocked ? null : await database.lock();
     if (lock === null && !held.isLocked) return { current, database: claimed, backups, keptAside: kept };
-    for (const { id } of old) await store.remove(id);
+    for (const { id, external } of old) {
+      await store.remove(id);
+      if (external !== undefined) tellForgotten(visit, ended.operation, id, external.path);
+    }
     for (const aside of due) await database.dropDatabase(aside);
     return {
       current,
@@ -59,6 +64,15 @@ export async function tidy(
     });
     return { current, database: claimed, keptAside: kept };
   }
+}
+
+/** The entry has had its time. The file is somebody else's, who keeps it as long as they like. */
+function tellForgotten({ ports, key }: Visit, operation: Operation | null, id: string, path: string): void {
+  ports.observe(key, operation?.id ?? '', {
+    kind: 'note',
+    level: 'info',
+    message: `Backup ${id} has had its time and is no longer in the catalogue. Its file ${path} stays as it is.`,
+  });
 }
 
 function expiredBackups(

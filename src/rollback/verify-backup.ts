@@ -3,6 +3,7 @@ import { keyOf, type MigrationTarget } from '../api/target.ts';
 import { findRestoreFault } from './compare.ts';
 import { asFailure, stalled } from './errors.ts';
 import type { BackupManifest } from './model.ts';
+import { openStore } from './open-store.ts';
 import type { Ports } from './ports.ts';
 import { findBackup } from './scope.ts';
 import { workInScratch } from './scratch-work.ts';
@@ -18,7 +19,7 @@ export async function verifyBackup(
   signal: AbortSignal,
 ): Promise<VerifiedBackup> {
   const key = keyOf(target);
-  const store = await ports.backups.open(target.spec.backup.storage, key);
+  const store = await openStore(target, ports);
   const checked = await store.check(id);
   if (!checked.ok) return { ok: false, fault: checked.problem };
   const manifest = await findBackup(store, id);
@@ -37,7 +38,7 @@ export async function verifyBackup(
     try {
       await scope.database.restoreInto(
         scratch,
-        { path: store.dumpPath(manifest), format: manifest.format },
+        { place: store.dumpOf(manifest), format: manifest.format },
         (done, total, what) =>
           ports.observe(key, operation.id, { kind: 'progress', step: 'restore', done, total, what }),
       );

@@ -1,7 +1,8 @@
 /** One look at one target: what is declared, what is asked for, what is known from before. */
+import { fluxRequestedAtAnnotation, requestedAtAnnotation } from '../api/group.ts';
 import type { MigrationTarget, TargetKey, TargetStatus } from '../api/target.ts';
 import type { BackupReason, Operation } from './model.ts';
-import type { Ports } from './ports.ts';
+import type { Owner, Ports } from './ports.ts';
 
 /** What a person or a pipeline asks for beyond the declaration. */
 export type Asked =
@@ -34,8 +35,15 @@ export interface Visit {
   readonly save: (operation: Operation) => Promise<Operation>;
 }
 
+export const ownerOf = ({ metadata: { namespace, name, uid }, spec }: MigrationTarget): Owner => ({
+  namespace,
+  name,
+  uid,
+  ...(spec.serviceAccountName === undefined ? {} : { serviceAccountName: spec.serviceAccountName }),
+});
+
 /** The annotations that ask for one more try, the own one first. */
-export const requestAnnotations = ['migrationtarget.dev/requestedAt', 'reconcile.fluxcd.io/requestedAt'] as const;
+export const requestAnnotations = [requestedAtAnnotation, fluxRequestedAtAnnotation] as const;
 
 /** The newest request made by annotation, as it was written, or null. Where their times can't be compared, the own one. */
 export function requestedAt({ metadata }: MigrationTarget): string | null {

@@ -2,7 +2,7 @@
 import { pino, type DestinationStream, type Logger } from 'pino';
 import type { TargetKey } from '../api/target.ts';
 import type { OperationEvent } from '../rollback/ports.ts';
-import { redact } from './redact.ts';
+import { redact } from '../rollback/redact.ts';
 
 export type { Logger } from 'pino';
 
@@ -60,7 +60,10 @@ export function logOperation(logger: Logger, key: TargetKey, operationId: string
       return;
     }
     case 'migration':
-      logMigration(log, event.event);
+      logMigration(log, event.event, event.copy === true);
+      return;
+    case 'downtime':
+      log.info({ ms: event.ms }, `the application was down for ${event.ms} ms`);
       return;
     case 'refused':
       log.warn({ reason: event.reason }, `${event.operation} refused: ${event.reason}`);
@@ -70,17 +73,21 @@ export function logOperation(logger: Logger, key: TargetKey, operationId: string
   }
 }
 
-function logMigration(log: Logger, event: Extract<OperationEvent, { kind: 'migration' }>['event']): void {
+function logMigration(
+  log: Logger,
+  event: Extract<OperationEvent, { kind: 'migration' }>['event'],
+  copy: boolean,
+): void {
   switch (event.kind) {
     case 'started':
     case 'finished': {
       const { kind, step, index, total } = event;
-      const fields = { revision: step.revision, direction: step.direction, index, total };
-      const text = `${step.direction === 'up' ? 'upgrade' : 'downgrade'} of ${step.revision} ${kind}`;
+      const fields = { revision: step.revision, direction: step.direction, index, total, copy };
+      const text = `${step.direction === 'up' ? 'upgrade' : 'downgrade'} of ${step.revision} ${kind}${copy ? ' on a copy' : ''}`;
       log.info(kind === 'finished' ? { ...fields, ms: event.ms } : fields, text);
       return;
     }
     case 'output':
-      log.info({ source: 'alembic' }, event.line);
+      log.info({ source: 'alembic', copy }, event.line);
   }
 }

@@ -2,19 +2,31 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { keyText, type HistoryEntry, type MigrationTarget, type TargetKey, type TargetStatus } from '../api/target.ts';
 import type { Clock, OperationEvent } from '../rollback/ports.ts';
-import { definitions, registerProcessMetrics, type LoopMetrics, type MetricDescription } from './process-metrics.ts';
+import type { NotificationEvent } from '../rollback/notification.ts';
+import { journalOf } from '../rollback/status.ts';
+import {
+  definitions,
+  registerProcessMetrics,
+  type LoopMetrics,
+  type MetricDescription,
+  type NotificationResult,
+} from './process-metrics.ts';
 import { targetFacts, unixSeconds, type OperationName, type OperationResult } from './target-facts.ts';
 import { escapeLabel, families, type TargetRecord } from './target-series.ts';
 
 export interface Metrics {
-  /** What a target's status says now; to be called after each reconcile. `target`: null where it can't be read. */
+  /** What a target's status says now, at each visit and whenever it was saved. `target`: null where it can't be read. */
   observeStatus(key: TargetKey, target: MigrationTarget | null, status: TargetStatus): void;
   /** What an operation tells. A finished step `swap` is how long nobody could connect. */
-  observeOperation(key: TargetKey, operationId: string, event: OperationEvent): void;
+  observeOperation(key: TargetKey, event: OperationEvent): void;
   /** The database was read just now. */
   observeCheck(key: TargetKey): void;
   /** How many backups the catalogue of a target holds. */
   observeBackups(key: TargetKey, count: number): void;
+  /** What became of a notification. */
+  observeNotification(event: NotificationEvent, result: NotificationResult): void;
+  /** Whether this controller leads; `lease`: its name. Never called: no leader is elected. */
+  leads(lease: string, isLeader: boolean): void;
   /** The target is gone, and so are its series. */
   forget(key: TargetKey): void;
   readonly controller: LoopMetrics;
@@ -33,7 +45,7 @@ const sliceMs = 4;
 export function createMetrics(options: { readonly version: string; readonly clock: Clock }): Metrics {
   const { clock } = options;
   const records = new Map<string, TargetRecord & { readonly counted: Set<string>; readonly swapped: Set<string> }>();
-  const createdAt = clock.now().getTime() / 1000;
+  let countsFrom = clock.now().getTime() / 1000;
   const registry = new Registry();
   const own = registerProcessMetrics(registry, options.version);
   collectDefaultMetrics({ register: registry });
@@ -66,9 +78,11 @@ export function createMetrics(options: { readonly version: string; readonly cloc
     observeStatus(key, target, status) {
       const record = recordOf(key);
       record.facts = targetFacts(target, status);
+      const journal = journalOf(status);
+      if (journal?.swapped === true) record.swapped.add(journal.id);
       for (const entry of status.history) {
-        // What ended before this process started was counted by the one before.
-        if (record.counted.has(entry.operationId) || unixSeconds(entry.finishedAt) < createdAt) continue;
+        // What ended before this process started, or led, was counted by the one before.
+        if (record.counted.has(entry.operationId) || unixSeconds(entry.finishedAt) < countsFrom) continue;
         countOperation(record, `${entry.kind}/${entry.result}`);
         if (fellBack(entry, record.swapped)) record.restoreFallbacks += 1;
         const seconds = Math.max(0, unixSeconds(entry.finishedAt) - unixSeconds(entry.startedAt));
@@ -78,11 +92,11 @@ export function createMetrics(options: { readonly version: string; readonly cloc
       for (const { operationId } of status.history) record.counted.add(operationId);
       for (const id of record.swapped) if (id !== status.operation?.id) record.swapped.delete(id);
     },
-    observeOperation(key, operationId, event) {
+    observeOperation(key, event) {
       if (event.kind === 'refused') countOperation(recordOf(key), `${event.operation}/refused`);
+      if (event.kind === 'downtime') own.wasDown(event.ms / 1000);
       if (event.kind !== 'step') return;
-      const { step, state, ms } = event;
-      if (state === 'finished' && step === 'swap') recordOf(key).swapped.add(operationId);
+      const { step, ms } = event;
       if (ms === undefined) return;
       if (step === 'swap') own.swapped(ms / 1000);
       else own.stepEnded(step, ms / 1000);
@@ -92,6 +106,11 @@ export function createMetrics(options: { readonly version: string; readonly cloc
     },
     observeBackups(key, count) {
       recordOf(key).backups = count;
+    },
+    observeNotification: (event, result) => own.notified(event, result),
+    leads(lease, isLeader) {
+      if (isLeader) countsFrom = clock.now().getTime() / 1000;
+      own.leads(lease, isLeader);
     },
     forget(key) {
       records.delete(keyText(key));

@@ -11,9 +11,14 @@ export interface TargetFacts {
   readonly runtime: string;
   readonly currentRevision: string;
   readonly desiredRevision: string;
-  readonly conditions: Readonly<Record<string, string>>;
+  readonly conditions: Readonly<Record<string, { readonly status: string; readonly reason: string }>>;
   readonly suspended: boolean;
+  /** Seconds between two reads though nothing changed, and the age from which on a backup is due; 0: none. */
+  readonly checkInterval: number;
+  readonly backupMaxAge: number;
   readonly pending: { readonly up: number; readonly down: number };
+  /** Rows that the plan would lose, as measured on a copy; 0: none, or unknown. */
+  readonly plannedRowLoss: number;
   /** Unix seconds from here on; 0: none. */
   readonly outOfSyncSince: number;
   readonly approvalRequested: number;
@@ -30,12 +35,17 @@ export function targetFacts(target: MigrationTarget | null, status: TargetStatus
     runtime: target === null ? '' : (Object.keys(target.spec.runtime)[0] ?? ''),
     currentRevision: status.currentRevision ?? '',
     desiredRevision: desired,
-    conditions: Object.fromEntries(status.conditions.map(({ type, status: value }) => [type, value])),
+    conditions: Object.fromEntries(
+      status.conditions.map(({ type, status: value, reason }) => [type, { status: value, reason }]),
+    ),
     suspended: target?.spec.suspend ?? false,
+    checkInterval: target === null ? 0 : seconds(target.spec.interval),
+    backupMaxAge: target?.spec.backup.maxAge === undefined ? 0 : seconds(target.spec.backup.maxAge),
     pending: {
       up: steps.filter(({ direction }) => direction === 'up').length,
       down: steps.filter(({ direction }) => direction === 'down').length,
     },
+    plannedRowLoss: status.plan?.loss?.rows ?? 0,
     outOfSyncSince: inSync(status) ? 0 : transition(status, 'Ready', 'False'),
     approvalRequested: transition(status, 'ApprovalRequired', 'True'),
     backupLastSuccess: status.lastBackup === null ? 0 : unixSeconds(status.lastBackup.finishedAt),
@@ -58,10 +68,11 @@ function transition(status: TargetStatus, type: string, value: string): number {
 }
 
 function deadline(target: MigrationTarget | null, status: TargetStatus): TargetFacts['deadline'] {
-  const kind = status.plan?.kind;
   if (target === null || status.operation === null) return null;
-  // An operation that changes nothing is a backup.
-  const operation = kind === undefined || kind === 'nothing' || kind === 'refuse' ? 'backup' : kind;
+  const { plan }: Readonly<Record<string, unknown>> = status.operation;
+  const kind = typeof plan === 'object' && plan !== null && 'kind' in plan ? plan.kind : null;
+  // Of a journal that this version does not know, the least is assumed: a backup.
+  const operation = operations.find((known) => known === kind) ?? 'backup';
   return { operation, at: unixSeconds(status.operation.startedAt) + seconds(target.spec.timeout) };
 }
 

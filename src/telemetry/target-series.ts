@@ -66,7 +66,21 @@ export const families: readonly Family[] = [
     help: '1 for the status that the condition has, 0 for the others.',
     labelNames: [...target, 'type', 'status'],
     samples: ({ conditions }) =>
-      conditionLabels.map(({ type, status, labels }) => [labels, flag((conditions[type] ?? 'Unknown') === status)]),
+      conditionLabels.map(({ type, status, labels }) => [
+        labels,
+        flag((conditions[type]?.status ?? 'Unknown') === status),
+      ]),
+  },
+  {
+    name: 'migrationtarget_condition_reason',
+    type: 'gauge',
+    help: 'Always 1; the labels say which status the condition has, and why.',
+    labelNames: [...target, 'type', 'status', 'reason'],
+    samples: ({ conditions }) =>
+      Object.entries(conditions).map(([type, { status, reason }]) => [
+        `,type="${escapeLabel(type)}",status="${escapeLabel(status)}",reason="${escapeLabel(reason)}"`,
+        1,
+      ]),
   },
   {
     name: 'migrationtarget_suspended',
@@ -86,6 +100,13 @@ export const families: readonly Family[] = [
     ],
   },
   {
+    name: 'migrationtarget_planned_row_loss',
+    type: 'gauge',
+    help: 'Rows that the plan would lose or change, as measured on a copy. 0: none, or it is not known.',
+    labelNames: target,
+    samples: ({ plannedRowLoss }) => plain(plannedRowLoss),
+  },
+  {
     name: 'migrationtarget_out_of_sync_since_timestamp_seconds',
     type: 'gauge',
     help: 'Since when the database is not known to be at the desired revision. 0: it is.',
@@ -100,6 +121,13 @@ export const families: readonly Family[] = [
     samples: (_, { lastCheck }) => plain(lastCheck),
   },
   {
+    name: 'migrationtarget_check_interval_seconds',
+    type: 'gauge',
+    help: 'spec.interval: how often the database is read though nothing changed. 0: the declaration can not be read.',
+    labelNames: target,
+    samples: ({ checkInterval }) => plain(checkInterval),
+  },
+  {
     name: 'migrationtarget_approval_requested_timestamp_seconds',
     type: 'gauge',
     help: 'Since when an approval is waited for. 0: none is.',
@@ -112,6 +140,13 @@ export const families: readonly Family[] = [
     help: 'When the newest backup was finished. 0: there is none.',
     labelNames: target,
     samples: ({ backupLastSuccess }) => plain(backupLastSuccess),
+  },
+  {
+    name: 'migrationtarget_backup_max_age_seconds',
+    type: 'gauge',
+    help: 'spec.backup.maxAge: a backup is taken where the newest is older. 0: none is declared.',
+    labelNames: target,
+    samples: ({ backupMaxAge }) => plain(backupMaxAge),
   },
   {
     name: 'migrationtarget_backup_size_bytes',

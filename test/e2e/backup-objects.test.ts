@@ -1,5 +1,5 @@
 /**
- * MigrationBackup and MigrationApproval: kubectl on one side, the controller on the other, with no more rights than
+ * MigrationBackup: kubectl on one side, the controller on the other, with no more rights than
  * manifests/ grants it; a real API server, a real PostgreSQL, real backups in a folder.
  */
 import { existsSync } from 'node:fs';
@@ -8,18 +8,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { run, type Ran } from '../../scripts/lib/run.ts';
-import { createAlembicRunner } from '../../src/adapters/alembic/index.ts';
 import { createKubernetesHome } from '../../src/adapters/kubernetes/home.ts';
 import { createDatabases } from '../../src/adapters/postgres/index.ts';
-import { createBackupStores } from '../../src/adapters/storage/index.ts';
 import type { MigrationBackupStatus } from '../../src/api/backup.ts';
 import type { TargetStatus } from '../../src/api/target.ts';
+import { lazyAdapters } from '../../src/main/adapters.ts';
 import { serve } from '../../src/main/serve.ts';
 import type { Surroundings } from '../../src/rollback/allowed.ts';
 import type { BackupManifest } from '../../src/rollback/model.ts';
 import type { Home } from '../../src/rollback/ports.ts';
 import { targetDocument, writeHistory, type AlembicProject, type HistorySpec } from '../support/alembic.ts';
 import { apiServer, namespace, type ApiServer } from '../support/apiserver.ts';
+import { controllerAccount, installClusterWide } from '../support/manifests.ts';
 import { createDatabase, testServer, type TestDatabase } from '../support/postgres.ts';
 
 const history: HistorySpec = {
@@ -32,7 +32,6 @@ const history: HistorySpec = {
 const atA1 = `CREATE TABLE users (id integer PRIMARY KEY); INSERT INTO users SELECT generate_series(1, 50);
 CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY); INSERT INTO alembic_version VALUES ('a1')`;
 
-const account = 'migration-target-system:migration-target';
 const folder = await mkdtemp(join(tmpdir(), 'mt-backup-objects-'));
 let server: ApiServer;
 let binDir: string;
@@ -47,10 +46,7 @@ beforeAll(async () => {
     testServer(16),
     writeHistory(join(folder, 'app'), history),
   ]);
-  // Not applied: the server is shared, and another test may have changed one of them for a moment.
-  await server.kubectl(['create', '-f', 'crds/']);
-  await kubectl(['wait', '--for=condition=Established', '--timeout=60s', 'crd', '--all']);
-  await kubectl(['apply', '-k', 'manifests/']);
+  await installClusterWide(server);
   const token = await kubectl(['-n', 'migration-target-system', 'create', 'token', 'migration-target']);
   const config = JSON.parse(await readFile(server.kubeconfig, 'utf8')) as { users: { user: { token: string } }[] };
   for (const { user } of config.users) user.token = token.trim();
@@ -118,13 +114,8 @@ async function place() {
   });
   const inNs = (args: readonly string[], document?: object) => kubectl(['-n', ns, ...args], document);
   await inNs(['apply', '-f', '-'], secret(database.url));
-  await inNs([
-    'create',
-    'rolebinding',
-    'secrets',
-    '--clusterrole=migration-target-secrets',
-    `--serviceaccount=${account}`,
-  ]);
+  await inNs(['create', 'role', 'secrets', '--verb=get', '--resource=secrets', '--resource-name=unicorn-db']);
+  await inNs(['create', 'rolebinding', 'secrets', '--role=secrets', `--serviceaccount=${controllerAccount}`]);
 
   return {
     ns,
@@ -173,16 +164,13 @@ async function startController(
   const stop = new AbortController();
   const over = serve({
     home: change(home),
+    election: null,
+    watches: 'a test',
     listen: '127.0.0.1:0',
     workers: 2,
     surroundings,
     signal: stop.signal,
-    adapters: {
-      databases: createDatabases({ toolDirectories: [binDir] }),
-      alembic: createAlembicRunner(),
-      backups: createBackupStores(),
-      clock: { now: () => new Date() },
-    },
+    adapters: { ...lazyAdapters(), databases: createDatabases({ toolDirectories: [binDir] }) },
     version: 'test',
   });
   let stopped: Promise<unknown> | null = null;
@@ -422,25 +410,6 @@ describe('a backup that the controller took', () => {
   });
 });
 
-describe('a MigrationApproval', () => {
-  test('is told that nothing acts on it', async () => {
-    const at = await place();
-    await startController(at);
-    await at.kubectl(['create', '-f', '-'], {
-      apiVersion: 'migrationtarget.dev/v1alpha1',
-      kind: 'MigrationApproval',
-      metadata: { name: 'yes' },
-      spec: { targetRef: { name: 'unicorn-db' }, planDigest: '0123456789abcdef', approvedBy: 'me' },
-    });
-    await at.kubectl(['wait', '--for=condition=Stalled', '--timeout=60s', 'migrationapproval/yes']);
-    expect(await at.kubectl(['get', 'migrationapproval', 'yes'])).toMatch(/yes\s+unicorn-db .* False\s+NotSupported/);
-    const stored = JSON.parse(await at.kubectl(['get', 'migrationapproval', 'yes', '-o', 'json'])) as Stored;
-    expect(conditionOf(stored, 'Stalled')?.message).toMatch(
-      /acts on no approval.*spec\.policy\.dataLoss: Allow.*kubectl -n \S+ delete migrationapproval yes/,
-    );
-  });
-});
-
 describe('the command line in a cluster', () => {
   const program = join(import.meta.dirname, '../../bin/migration-target');
   const command = ({ ns }: Place, ...args: readonly string[]): Promise<Ran> =>
@@ -471,22 +440,5 @@ describe('the command line in a cluster', () => {
     expect(failed).toMatchObject({ code: 4, stdout: '' });
     expect(failed.stderr).toMatch(/✗ AuthenticationFailed unicorn-db/);
     expect((await command(at, 'backups')).stdout).toMatch(/✗ unicorn-db-\w{5} {3}AuthenticationFailed/);
-  });
-});
-
-describe('manifests/', () => {
-  test('grant what these kinds need, and no more', async () => {
-    const list = await kubectl(['auth', 'can-i', '--list', '--no-headers', `--as=system:serviceaccount:${account}`]);
-    const granted = Object.fromEntries(
-      [...list.matchAll(/^(migration(?:backup|approval)s)\.migrationtarget\.dev(\S*) .*\[([a-z* ]+)\]$/gm)].map(
-        ([, plural = '', subresource = '', verbs]) => [plural + subresource, verbs],
-      ),
-    );
-    expect(granted).toEqual({
-      migrationbackups: 'get list watch create delete',
-      'migrationbackups/status': 'patch',
-      migrationapprovals: 'get list watch',
-      'migrationapprovals/status': 'patch',
-    });
   });
 });

@@ -122,6 +122,11 @@ describe('a target that a controller keeps', () => {
     expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('NotSupported') });
     expect((await here.target('unicorn')).spec.restoreFrom).not.toEqual({ backup: './dump.sql' });
   });
+
+  test('nor is a folder of old dumps, which is said', async () => {
+    const refused = await here.command('backups', 'import', 'unicorn', here.dir);
+    expect(refused).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining('NotSupported unicorn') });
+  });
 });
 
 test('what a command restores stays whose it was: the next kubectl apply of the file takes no field from anybody', async () => {
@@ -203,7 +208,9 @@ test('without a controller apply declares, does nothing itself, and ends with 5 
   const ended = await here.command('apply', '-f', file, '--yes');
 
   expect(ended).toMatchObject({ code: 5, stdout: '' });
-  expect(ended.stderr).toMatch(/TimedOut unicorn\n.*spec\.timeout \(1s\), or none is running/);
+  expect(ended.stderr).toMatch(
+    /TimedOut unicorn\n.*spec\.timeout \(1s\)\. No controller has looked at .* kubectl get deployments /,
+  );
   const target = await here.target('unicorn');
   expect(target).toMatchObject({ spec: { revision: 'a2' } });
   expect(target.status?.conditions ?? []).toEqual([]);

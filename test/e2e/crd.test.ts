@@ -104,7 +104,9 @@ describe('a MigrationTarget', () => {
         healthCheck: { url: 'http://localhost:8084/x', timeout: '1m' },
       },
       backup: {
-        storage: { s3: { bucket: 'b', prefix: 'p', endpoint: 'http://x', region: 'r', secretRef: { name: 's' } } },
+        storage: {
+          s3: { bucket: 'backups', prefix: 'p', endpoint: 'http://x', region: 'r', secretRef: { name: 's' } },
+        },
         retention: { minAge: '0s', minCount: 0 },
         maxAge: '24h',
       },
@@ -195,7 +197,7 @@ describe('the API server refuses, in the words of the directory home,', () => {
     ['base in a list', list('a', 'base')],
     ['two runtimes', { runtime: { process: {}, docker: { container: 'a' } } }],
     ['no runtime', { runtime: {} }],
-    ['two storages', { backup: { storage: { directory: { path: '/x' }, s3: { bucket: 'b' } } } }],
+    ['two storages', { backup: { storage: { directory: { path: '/x' }, s3: { bucket: 'backups' } } } }],
     ['no storage', { backup: { storage: {} } }],
     ['no source of the URL', { database: { urlFrom: {} } }],
     ['two sources of the URL', { database: { urlFrom: { env: 'A', file: '/x' } } }],
@@ -206,6 +208,25 @@ describe('the API server refuses, in the words of the directory home,', () => {
     ],
     ['a variable with none', { alembic: { ...alembic, env: [{ name: 'A' }] } }],
     ['flaskApp and context', { alembic: { ...alembic, flaskApp: 'a:b', context: 'a:c' } }],
+    [
+      'containers beside workloads of the cluster',
+      {
+        application: {
+          workloads: [
+            { kind: 'Container', name: 'a' },
+            { kind: 'CronJob', name: 'b' },
+          ],
+        },
+      },
+    ],
+    [
+      'containers where alembic runs in Jobs',
+      { runtime: { kubernetes: { image: 'a' } }, application: { workloads: [{ kind: 'Container', name: 'a' }] } },
+    ],
+    [
+      'workloads of the cluster where alembic runs in a container',
+      { runtime: { docker: { container: 'a' } }, application: { workloads: [{ kind: 'Deployment', name: 'a' }] } },
+    ],
     ['a restore that the policy forbids', { policy: { restore: 'Forbid' }, restoreFrom: { backup: 'b1' } }],
     ['an interval of zero', { interval: '0m0s' }],
   ])('%s', async (_name, change) => {
@@ -219,8 +240,8 @@ describe('the API server refuses, in the words of the directory home,', () => {
   });
 
   test.each<[string, Readonly<Record<string, unknown>>, string]>([
-    ['a rehearsal', { policy: { rehearsal: 'Always' } }, 'supported values: "Never"'],
-    ['an approval', { policy: { dataLoss: 'RequireApproval' } }, 'supported values: "Allow", "Forbid"'],
+    ['a rehearsal', { policy: { rehearsal: 'Sometimes' } }, 'supported values: "Always", "Never"'],
+    ['an approval', { policy: { dataLoss: 'Ask' } }, 'supported values: "RequireApproval", "Allow", "Forbid"'],
     ['words for a duration', { timeout: '5 minutes' }, 'spec.timeout'],
     ['the same head twice', list('a', 'a'), 'Duplicate value: "a"'],
     [
@@ -261,7 +282,17 @@ describe('people see', () => {
     const lastBackup = { id: 'b1', revisions: ['0123'], finishedAt: now.toISOString(), verified: true, sizeBytes: 1 };
     const conditions = summarize(
       { kind: 'stalled', reason: 'DowngradeFailed', message: 'It raised.' },
-      { generation: 1, lastBackup, backupProblem: null, applicationDeclared: false, previous: [], now },
+      {
+        generation: 1,
+        lastBackup,
+        backupProblem: null,
+        rehearsal: null,
+        isRehearsing: true,
+        applicationDeclared: false,
+        application: null,
+        previous: [],
+        now,
+      },
     );
     await report('columns', { observedGeneration: 1, currentRevision: '0123', lastBackup, conditions });
 
@@ -293,7 +324,7 @@ describe('people see', () => {
       startedAt: 'x',
       plan: { steps: [{ a: [1, null, 'b'] }] },
     };
-    const plan = { kind: 'downgrade', steps: [], loss: [], digest: null, fallback: { kind: 'origin', because: 'b' } };
+    const plan = { kind: 'downgrade', steps: [], loss: null, digest: null, fallback: { kind: 'origin', because: 'b' } };
     const status = { ...emptyStatus, observedGeneration: 1, operation, plan, currentRevisions: [] };
     await kubectl('patch', '-n', ns, 'mtgt', 'journal', '--type=merge', '-p', '{"status": {"observedGeneration": 9}}');
     expect((await get('journal'))['status']).toEqual({ observedGeneration: -1 });

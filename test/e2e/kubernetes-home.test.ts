@@ -1,5 +1,4 @@
 import { readFile, writeFile, mkdtemp, rm } from 'node:fs/promises';
-import { createServer, connect, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
@@ -12,6 +11,8 @@ import { summarize } from '../../src/api/conditions.ts';
 import { emptyStatus, keyText, type MigrationTarget, type TargetKey, type TargetStatus } from '../../src/api/target.ts';
 import type { Declaration } from '../../src/rollback/ports.ts';
 import { namespace, startApiServer, type ApiServer, type OwnApiServer } from '../support/apiserver.ts';
+import { controllerAccount, installClusterWide } from '../support/manifests.ts';
+import { Network } from '../support/network.ts';
 
 /** One of its own: a CRD is changed for a moment, which other tests of a shared server would see. */
 let server: OwnApiServer;
@@ -106,7 +107,17 @@ function readyStatus(generation = 1, message = 'unicorn_db is at a1'): TargetSta
     desiredRevisions: ['a1'],
     conditions: summarize(
       { kind: 'ready', reason: 'InSync', message },
-      { generation, lastBackup: null, backupProblem: null, applicationDeclared: false, previous: [], now },
+      {
+        generation,
+        lastBackup: null,
+        backupProblem: null,
+        rehearsal: null,
+        isRehearsing: true,
+        applicationDeclared: false,
+        application: null,
+        previous: [],
+        now,
+      },
     ),
   };
 }
@@ -220,7 +231,7 @@ async function withOpenCrd(work: () => Promise<unknown>): Promise<void> {
     }, 'the open schema');
     await work();
   } finally {
-    await patch({ op: 'add', path, value: ['Never'] });
+    await patch({ op: 'add', path, value: ['Always', 'Never'] });
   }
 }
 
@@ -461,9 +472,9 @@ describe('a value', () => {
   test('comes from the named Secret, without its trailing newline, and anew each time', async () => {
     const { ns, home } = await scene();
     await applySecret(ns, { stringData: { url: 'postgresql://ü:p@h/d\n' } });
-    expect(await home.resolve(source, ns)).toBe('postgresql://ü:p@h/d');
+    expect(await home.resolve(source, { namespace: ns, name: 'unicorn' })).toBe('postgresql://ü:p@h/d');
     await ok(server, ['-n', ns, 'patch', 'secret', 'unicorn-db', '--type=merge', '-p={"stringData":{"url":"other"}}']);
-    expect(await home.resolve(source, ns)).toBe('other');
+    expect(await home.resolve(source, { namespace: ns, name: 'unicorn' })).toBe('other');
   });
 
   test.each([
@@ -486,7 +497,7 @@ describe('a value', () => {
     if (secret !== null) {
       await applySecret(ns, secret);
     }
-    await expect(home.resolve(source, ns)).rejects.toMatchObject({
+    await expect(home.resolve(source, { namespace: ns, name: 'unicorn' })).rejects.toMatchObject({
       kind: 'stalled',
       reason: 'SecretNotFound',
       message: expect.stringMatching(message),
@@ -501,8 +512,10 @@ describe('a value', () => {
     await ok(server, ['-n', ns, 'create', 'secret', 'generic', 'unicorn-db', '--from-literal=url=x']);
     const home = await createKubernetesHome({ kubeconfig: await kubeconfigOf({ token }), namespace: ns, allow: [] });
     homes.push(home);
-    expect(await home.resolve(source, ns)).toBe('x');
-    await expect(home.resolve({ secretKeyRef: { name: 'other', key: 'url' } }, ns)).rejects.toMatchObject({
+    expect(await home.resolve(source, { namespace: ns, name: 'unicorn' })).toBe('x');
+    await expect(
+      home.resolve({ secretKeyRef: { name: 'other', key: 'url' } }, { namespace: ns, name: 'unicorn' }),
+    ).rejects.toMatchObject({
       reason: 'NotAllowed',
       message: expect.stringMatching(/cannot get resource "secrets".*kubectl auth can-i --list/),
     });
@@ -511,8 +524,10 @@ describe('a value', () => {
 
   test('from a file or a variable is read on a laptop', async () => {
     const home = await openHome({ env: { URL: 'x\n' } });
-    expect(await home.resolve({ env: 'URL' }, 'default')).toBe('x');
-    await expect(home.resolve({ file: '/nonexistent/url' }, 'default')).rejects.toMatchObject({
+    expect(await home.resolve({ env: 'URL' }, { namespace: 'default', name: 'unicorn' })).toBe('x');
+    await expect(
+      home.resolve({ file: '/nonexistent/url' }, { namespace: 'default', name: 'unicorn' }),
+    ).rejects.toMatchObject({
       reason: 'SecretNotFound',
     });
   });
@@ -669,58 +684,6 @@ describe('the watch', () => {
   });
 });
 
-/** Something between us and the API server that can fail as networks do. */
-class Network {
-  connections = 0;
-  readonly #sockets = new Set<Socket>();
-  readonly #server: Server;
-  #passes = true;
-
-  constructor(target: URL) {
-    this.#server = createServer((inner) => {
-      this.connections += 1;
-      this.#keep(inner);
-      const outer = connect(Number(target.port), target.hostname);
-      this.#keep(outer);
-      inner.on('data', (data) => this.#passes && outer.write(data));
-      outer.on('data', (data) => this.#passes && inner.write(data));
-      inner.on('close', () => outer.destroy());
-      outer.on('close', () => inner.destroy());
-    });
-  }
-
-  #keep(socket: Socket): void {
-    this.#sockets.add(socket);
-    // What is reset here is reset on purpose.
-    socket.on('error', () => socket.destroy()).on('close', () => this.#sockets.delete(socket));
-  }
-
-  async listen(): Promise<string> {
-    await new Promise<void>((resolve) => void this.#server.listen(0, '127.0.0.1', resolve));
-    const address = this.#server.address();
-    if (address === null || typeof address === 'string') throw new Error('no port');
-    return `https://127.0.0.1:${address.port}`;
-  }
-
-  /** Connections stay, and nothing comes through. */
-  swallow(): void {
-    this.#passes = false;
-  }
-
-  pass(): void {
-    this.#passes = true;
-  }
-
-  reset(): void {
-    for (const socket of this.#sockets) socket.resetAndDestroy();
-  }
-
-  async close(): Promise<void> {
-    this.reset();
-    await new Promise<void>((resolve) => void this.#server.close(() => resolve()));
-  }
-}
-
 const folders: string[] = [];
 afterAll(async () => {
   for (const folder of folders) await rm(folder, { recursive: true });
@@ -809,7 +772,7 @@ describe('the network', () => {
 describe('manifests/', () => {
   test('give the controller the rights that it uses, and Secrets only where somebody binds them', async () => {
     const { ns, key } = await scene();
-    await ok(server, ['apply', '-k', 'manifests/']);
+    await installClusterWide(server);
     const token = (await ok(server, ['-n', 'migration-target-system', 'create', 'token', 'migration-target'])).trim();
     const home = await openHome({ kubeconfig: await kubeconfigOf({ token }), allNamespaces: true });
     const { changes, problems } = await watching(home);
@@ -824,17 +787,75 @@ describe('manifests/', () => {
     expect(expectTarget(await home.get(key)).status).toEqual(readyStatus());
     expect(problems).toEqual([]);
 
+    // The controller's own namespace.
+    const own = await openHome({ kubeconfig: await kubeconfigOf({ token }), namespace: 'migration-target-system' });
+    const lease = own.lease('migration-target');
+    const record = { holder: 'me', durationSeconds: 15, acquiredAt: now, renewedAt: now, transitions: 0 };
+    const made = await lease.write(record, (await lease.read())?.version ?? null);
+    expect(await lease.read()).toEqual(made);
+    await lease.record({ type: 'Normal', reason: 'LeaderElection', message: 'm' });
+    await expect(own.lease('another').read()).rejects.toMatchObject({ reason: 'NotAllowed' });
+
     await applySecret(ns, { stringData: { url: 'x' } });
     const source = { secretKeyRef: { name: 'unicorn-db', key: 'url' } };
-    await expect(home.resolve(source, ns)).rejects.toMatchObject({ reason: 'NotAllowed' });
-    // As rbac.yaml says.
-    const account = 'migration-target-system:migration-target';
-    const bind = `create rolebinding migration-target-secrets --clusterrole=migration-target-secrets --serviceaccount=${account}`;
-    await ok(server, ['-n', ns, ...bind.split(' ')]);
+    await expect(home.resolve(source, { namespace: ns, name: 'unicorn' })).rejects.toMatchObject({
+      reason: 'NotAllowed',
+    });
+    const grant = ['create role s --verb=get --resource=secrets --resource-name=unicorn-db'];
+    grant.push(`create rolebinding s --role=s --serviceaccount=${controllerAccount}`);
+    for (const command of grant) await ok(server, ['-n', ns, ...command.split(' ')]);
     // The authorizer takes a moment to see it.
-    const ask = `auth can-i get secrets --as=system:serviceaccount:${account}`;
+    const ask = `auth can-i get secrets/unicorn-db --as=system:serviceaccount:${controllerAccount}`;
     await eventually(async () => (await server.kubectl(['-n', ns, ...ask.split(' ')])).stdout.startsWith('yes'));
-    expect(await home.resolve(source, ns)).toBe('x');
+    expect(await home.resolve(source, { namespace: ns, name: 'unicorn' })).toBe('x');
+  });
+});
+
+describe('a Lease', () => {
+  const record = { holder: 'me', durationSeconds: 15, acquiredAt: now, renewedAt: now, transitions: 3 };
+
+  test('of two who write what they read only one does, and times are stored to the microsecond', async () => {
+    const { ns, home } = await scene();
+    const [mine, others] = [home.lease('l'), (await openHome({ namespace: ns })).lease('l')];
+    expect(mine.name).toBe(`${ns}/l`);
+    expect(await mine.read()).toBeNull();
+    const made = await mine.write(record, null);
+    expect(made).toMatchObject(record);
+    expect(await others.write({ ...record, holder: 'other' }, null)).toBeNull();
+    expect(await others.read()).toEqual(made);
+
+    const renewed = await mine.write({ ...record, renewedAt: new Date(now.getTime() + 1) }, made?.version ?? null);
+    expect(await others.write({ ...record, holder: 'other' }, made?.version ?? null)).toBeNull();
+    expect(await others.read()).toEqual(renewed);
+    const times = ['-n', ns, 'get', 'lease', 'l', '-o', 'jsonpath={.spec.acquireTime} {.spec.renewTime}'];
+    expect(await ok(server, times)).toBe('2026-01-31T12:00:00.000000Z 2026-01-31T12:00:00.001000Z');
+
+    await ok(server, ['-n', ns, 'delete', 'lease', 'l']);
+    expect(await mine.write(record, renewed?.version ?? null)).toBeNull();
+    expect(await mine.read()).toBeNull();
+  });
+
+  test('keeps what others wrote into it, and one without a holder is nobody’s', async () => {
+    const { ns, home } = await scene();
+    const metadata = { name: 'l', namespace: ns, labels: { team: 'a' } };
+    const bare = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata };
+    await ok(server, ['apply', '-f', '-'], JSON.stringify(bare));
+    const lease = home.lease('l');
+    const found = await lease.read();
+    expect(found).toMatchObject({ holder: '', durationSeconds: 0, transitions: 0 });
+    expect(await lease.write(record, found?.version ?? null)).toMatchObject({ holder: 'me' });
+    expect(await ok(server, ['-n', ns, 'get', 'lease', 'l', '-o', 'jsonpath={.metadata.labels.team}'])).toBe('a');
+  });
+
+  test('that is held behind a network that swallows everything is not waited for longer than it takes to try again', async () => {
+    const { ns } = await scene();
+    const network = new Network(new URL(server.url));
+    const kubeconfig = await kubeconfigOf({ server: await network.listen() });
+    const lease = (await openHome({ kubeconfig, namespace: ns })).lease('l');
+    await lease.write(record, null);
+    network.swallow();
+    await expect(lease.read()).rejects.toMatchObject({ kind: 'retry', reason: 'HomeUnavailable' });
+    await network.close();
   });
 });
 

@@ -4,7 +4,7 @@
  */
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { metric, migrationTarget, type Operator } from '../support/operator.ts';
 import {
   closeGate,
@@ -17,16 +17,22 @@ import {
   type Place,
 } from '../support/place.ts';
 import { contentChecksum, query } from '../support/postgres.ts';
+import { secretPath, startReceiver, type Receiver } from '../support/receiver.ts';
 
 useCluster();
 
 describe('a target in a cluster', () => {
   let here: Place;
   let operator: Operator;
+  let receiver: Receiver;
 
   beforeAll(async () => {
     here = await place();
-    operator = await operatorFor(here);
+    receiver = await startReceiver();
+    operator = await operatorFor(here, { env: { MIGRATION_TARGET_WEBHOOK_URL: receiver.url } });
+  });
+  afterAll(async () => {
+    await receiver[Symbol.asyncDispose]();
   });
 
   test('is applied with kubectl, and waited for with kubectl wait, which sees it Ready once the database is there', async () => {
@@ -54,6 +60,20 @@ describe('a target in a cluster', () => {
     expect(await here.kubectl(['explain', 'mtgt.spec.revision'])).toMatch(
       /FIELD: revision .*\n\n?DESCRIPTION:\n +\w.{40,}/s,
     );
+  });
+
+  test('is told of to the webhook of its controller, whose log does not tell where that is', async () => {
+    await receiver.until(2);
+    expect(receiver.told()).toMatchObject([
+      { event: 'started', target: { namespace: here.ns, name: 'unicorn' }, revisions: { to: ['a2'] } },
+      { event: 'succeeded', reason: 'Upgraded', links: { report: null } },
+    ]);
+    const labels = { event: 'succeeded', result: 'delivered' };
+    await eventually(
+      'the delivery is counted',
+      async () => (await metric(operator, 'migrationtarget_notifications_total', labels)) === 1,
+    );
+    expect(operator.written()).not.toContain(secretPath);
   });
 
   test('goes back where an older revision is declared, with a backup taken before', async () => {
@@ -209,23 +229,6 @@ describe('a target in a cluster', () => {
     expect(planned.code).toBe(2);
     expect(JSON.parse(planned.stdout)).toMatchObject({ kind: 'downgrade', current: ['a2'], desired: ['a1'] });
     expect(await here.target('unicorn')).toEqual(before);
-  });
-
-  test.each([
-    ['spec.runtime.docker', { runtime: { process: null, docker: { container: 'ops' } } }],
-    ['spec.runtime.kubernetes', { runtime: { process: null, kubernetes: { image: 'app:1' } } }],
-    ['spec.application', { application: { workloads: [{ kind: 'Deployment', name: 'ops' }] } }],
-    ['spec.backup.storage.s3', { backup: { storage: { directory: null, s3: { bucket: 'b' } } } }],
-    ['spec.serviceAccountName', { serviceAccountName: 'ops' }],
-  ])('that declares %s is Stalled with NotSupported and told so, never ignored', async (field, spec) => {
-    const name = `not-${field.split('.').at(-1)?.toLowerCase()}`;
-    await here.apply(name, 'a1', spec);
-    await here.wait(name, 'condition=Stalled');
-    const target = await here.target(name);
-    expect(condition(target, 'Ready')).toMatchObject({ status: 'False', reason: 'NotSupported' });
-    expect(condition(target, 'Stalled')?.message).toContain(`${field}:`);
-    expect(await here.version()).toBe('a2');
-    await here.kubectl(['delete', 'mtgt', name]);
   });
 
   test('can be deleted: neither its database nor its backups are touched, and its series go', async () => {

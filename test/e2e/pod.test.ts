@@ -74,7 +74,9 @@ describe('in a pod', () => {
       expect(await here.kubectl(['describe', 'mtgt', 'unicorn'])).toMatch(/Warning +NotAllowed .*In a pod spec\./);
       expect(await contentChecksum(here.database.adminUrl)).toBe(before);
       expect([await wasStarted(), await exists(here.backups)]).toEqual([false, false]);
-      await refusing[Symbol.asyncDispose]();
+      // Told to stop, it leaves its Lease to the next one at once.
+      refusing.kill('SIGTERM');
+      expect(await refusing.ended).toBe(0);
 
       // Said in two parts: both count.
       await operatorFor(here, { pod, args: [`--allow=${permission}`, '--allow', others.join(',')] });
@@ -124,15 +126,21 @@ describe('a value', () => {
       const source = permission === 'file' ? { file: join(dir, 'url') } : { env: 'UNICORN_URL' };
 
       for (const allow of [[], permissions.filter((one) => one !== permission)]) {
-        await expect((await openInPod(dir, allow)).resolve(source, 'default')).rejects.toMatchObject({
+        await expect(
+          (await openInPod(dir, allow)).resolve(source, { namespace: 'default', name: 'unicorn' }),
+        ).rejects.toMatchObject({
           kind: 'stalled',
           reason: 'NotAllowed',
           message: expect.stringContaining(`--allow=${permission}`),
         });
       }
-      expect(await (await openInPod(dir, [permission])).resolve(source, 'default')).toBe(value);
+      expect(
+        await (await openInPod(dir, [permission])).resolve(source, { namespace: 'default', name: 'unicorn' }),
+      ).toBe(value);
       const neither = await openInPod(dir, [other]);
-      await expect(neither.resolve(source, 'default')).rejects.toMatchObject({ reason: 'NotAllowed' });
+      await expect(neither.resolve(source, { namespace: 'default', name: 'unicorn' })).rejects.toMatchObject({
+        reason: 'NotAllowed',
+      });
 
       await rm(join(account, 'token'));
       await expect(openInPod(dir, [permission])).rejects.toThrow('this is no pod');

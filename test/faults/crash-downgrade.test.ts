@@ -1,5 +1,6 @@
 /** Between its two migrations the downgrade commits, so there is a state between the origin and the desired one. */
 import { describeCrashes } from '../support/crash-suite.ts';
+import { majorInTurn } from '../support/majors.ts';
 import { threeSteps } from '../support/scene.ts';
 
 describeCrashes({
@@ -10,5 +11,6 @@ describeCrashes({
     await scene.declare({ revision: 'a1' });
   },
   desired: 'a1',
-  without: ['restore'],
+  without: ['quiesce', 'resume', 'rehearse', 'restore'],
+  on: [majorInTurn(0)],
 });

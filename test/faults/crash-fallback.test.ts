@@ -1,5 +1,6 @@
 /** The downgrade raises, and a backup at the desired revision is restored and swapped in. */
 import { describeCrashes } from '../support/crash-suite.ts';
+import { majorInTurn } from '../support/majors.ts';
 import { threeSteps } from '../support/scene.ts';
 
 const revisions = threeSteps.revisions.map((revision) =>
@@ -15,5 +16,7 @@ describeCrashes({
     await scene.declare({ revision: 'a1' });
   },
   desired: 'a1',
-  without: ['verify'],
+  without: ['quiesce', 'resume', 'rehearse', 'verify'],
+  killedElsewhere: ['check', 'plan', 'backup'],
+  on: [majorInTurn(2)],
 });

@@ -1,5 +1,6 @@
 /** The first of two migrations commits, the second raises, and there is no backup to fall back to: back to the origin. */
 import { describeCrashes } from '../support/crash-suite.ts';
+import { majorInTurn } from '../support/majors.ts';
 import { threeSteps } from '../support/scene.ts';
 
 const revisions = threeSteps.revisions.map((revision) =>
@@ -14,5 +15,7 @@ describeCrashes({
     await scene.declare({ revision: 'a1' });
   },
   desired: 'a3',
-  without: ['verify'],
+  without: ['quiesce', 'resume', 'rehearse', 'verify'],
+  killedElsewhere: ['check', 'plan', 'backup', 'report'],
+  on: [majorInTurn(1)],
 });

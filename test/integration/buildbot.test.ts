@@ -148,6 +148,39 @@ describe('Buildbot', () => {
     expect(await scene.version()).toBe('060');
     expect(await contentChecksum(scene.database.adminUrl)).toBe(before);
   });
+
+  test('has its broken downgrades of 060 and 067 found out on a copy, and the database is never touched', async () => {
+    const asking = { policy: { rehearsal: 'Always', dataLoss: 'RequireApproval' } };
+    const live = (since: number): string[] =>
+      scene.observed
+        .slice(since)
+        .flatMap((event) => (event.kind === 'migration' && event.copy !== true ? [event.event.kind] : []));
+    const at060 = await contentChecksum(scene.database.adminUrl);
+    let events = scene.observed.length;
+    const to059 = await scene.goTo('059', asking);
+    expect(said(to059.outcome)).toMatch(
+      /^stalled RehearsalFailed: On a copy of \S+ the downgrade to 059 failed: downgrade of 060: .*column "project" of relation "builders" does not exist.*The database itself was not touched/s,
+    );
+    expect(live(events)).toEqual([]);
+    expect(await contentChecksum(scene.database.adminUrl)).toBe(at060);
+
+    expect(said((await scene.goTo('067', asking)).outcome)).toMatch(/^ready Upgraded: /);
+    await query(
+      scene.database.url,
+      `INSERT INTO sourcestamps (id, ss_hash, created_at) VALUES (3001, 'later', 1800000000)`,
+    );
+    const at067 = await contentChecksum(scene.database.adminUrl);
+    events = scene.observed.length;
+    const { outcome, status } = await scene.goTo('066', asking);
+    expect(said(outcome)).toMatch(
+      /^awaitingApproval .*depends on table codebases.*restoring backup \S+ instead would lose data/s,
+    );
+    expect(status.plan?.loss?.tables).toContainEqual(
+      expect.objectContaining({ table: 'public.sourcestamps', rowsGone: 1 }),
+    );
+    expect(live(events)).toEqual([]);
+    expect(await contentChecksum(scene.database.adminUrl)).toBe(at067);
+  });
 });
 
 /** Where the interpreter's Buildbot keeps its alembic.ini. */

@@ -5,6 +5,7 @@ import {
   chmod,
   mkdir,
   mkdtemp,
+  open,
   readdir,
   readFile,
   readlink,
@@ -694,6 +695,48 @@ describe('watching', () => {
     watch.stop();
   });
 
+  test('a folder of targets that is exchanged, as a pull in another work tree does, is told, and what happens in it next', async () => {
+    await write('v1/unicorn-db.yaml', yaml('unicorn-db'));
+    await write('v2/unicorn-db.yaml', yaml('unicorn-db', '"b2"'));
+    await symlink(join(dir, 'v1'), join(dir, 'targets'));
+    const watch = await watched();
+    try {
+      watch.forget();
+      await symlink(join(dir, 'v2'), join(dir, 'next'));
+      await rename(join(dir, 'next'), join(dir, 'targets'));
+      await until(() => watch.seen.length > 0);
+      expect((await target()).spec.revision).toBe('b2');
+      watch.forget();
+      await write('v2/unicorn-db.yaml', yaml('unicorn-db', '"c3"'));
+      await until(() => watch.seen.length > 0);
+      expect((await target()).spec.revision).toBe('c3');
+    } finally {
+      watch.stop();
+    }
+  });
+
+  // Elsewhere a folder that was removed has no path.
+  (process.platform === 'linux' ? describe : describe.skip)('below a mount', () => {
+    test('a folder that was removed below its mount is a problem, and no removal of its targets', async () => {
+      await write('mounted/unicorn-db.yaml', yaml('unicorn-db'));
+      // As a bind mount: whatever happens to the name, it is that folder.
+      await using handle = await open(join(dir, 'mounted'));
+      await symlink(`/proc/${process.pid}/fd/${handle.fd}`, join(dir, 'targets'));
+      const watch = await watched();
+      try {
+        expect(watch.seen).toEqual([key]);
+        watch.forget();
+        await rm(join(dir, 'mounted'), { recursive: true });
+        await until(() => watch.problems.length > 0);
+        expect(watch.problems[0]?.message).toContain('another was put in its place');
+        await expect(home.get(key)).rejects.toThrow('another was put in its place');
+        expect(watch.seen).toEqual([]);
+      } finally {
+        watch.stop();
+      }
+    });
+  });
+
   test('after the signal nothing is told', async () => {
     const watch = await watched();
     watch.stop();
@@ -706,7 +749,8 @@ describe('watching', () => {
 });
 
 describe('a value', () => {
-  const resolve = (source: Parameters<Home['resolve']>[0]): Promise<string> => home.resolve(source, 'default');
+  const resolve = (source: Parameters<Home['resolve']>[0]): Promise<string> =>
+    home.resolve(source, { namespace: 'default', name: 'unicorn' });
   const refusal = (source: Parameters<Home['resolve']>[0]): Promise<string> =>
     resolve(source).then(
       (value) => `it was resolved: ${value}`,

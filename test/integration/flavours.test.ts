@@ -2,7 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 import type { OperationEvent } from '../../src/rollback/ports.ts';
 import { environments, type HistorySpec } from '../support/alembic.ts';
-import { contentChecksum, majors } from '../support/postgres.ts';
+import { contentChecksum, inTurn, majors } from '../support/postgres.ts';
 import { createScene, said, threeSteps } from '../support/scene.ts';
 
 interface Flavour {
@@ -46,7 +46,7 @@ describe.each(majors)('PostgreSQL %i: the procedure goes up, two steps down and 
 });
 
 describe('the procedure goes up, two steps down and up again with', () => {
-  test.each(flavours)('%s', (_, flavour) => expectUpDownUp(16, flavour));
+  test.each(inTurn(flavours))('PostgreSQL %i: %s', (major, _, flavour) => expectUpDownUp(major, flavour));
 });
 
 async function expectUpDownUp(major: (typeof majors)[number], { history, alembic = {} }: Flavour): Promise<void> {

@@ -185,6 +185,8 @@ export async function targetDocument(options: TargetOptions): Promise<Record<str
     alembic: { ...project.alembic, python: options.python ?? (await python()) },
     runtime: { process: {} },
     backup: { storage: { directory: { path: options.backups } } },
+    // Where a rehearsal is what a test is about, it says so; elsewhere it would only take time.
+    policy: { rehearsal: 'Never' },
   };
   return {
     apiVersion: 'migrationtarget.dev/v1alpha1',

@@ -46,7 +46,8 @@ export async function namespace(server: ApiServer): Promise<string> {
   return name;
 }
 
-function withKubectl(server: Omit<ApiServer, 'kubectl'>): ApiServer {
+/** With a kubectl that knows of that server alone. */
+export function withKubectl(server: Omit<ApiServer, 'kubectl'>): ApiServer {
   const { url, kubeconfig, kubectlPath, logFile } = server;
   // kubectl caches the API's kinds in its home: one for each server, and gone with it.
   const env = { PATH: process.env['PATH'], HOME: dirname(kubeconfig), KUBECONFIG: kubeconfig };

@@ -1,10 +1,12 @@
 /**
  * Reconciles one target of a directory home, and stands still at one call, for the test to kill it there:
- * node crash-runner.ts '{"dir", "name", "toolDirectory", "stopAt", "moment"}'. Without `stopAt` it ends with the list of
+ * node crash-runner.ts '{"dir", "name", "toolDirectory", "engine", "stopAt", "moment"}'. Without `stopAt` it ends with the list of
  * its calls on stdout.
  */
 import { createAlembicRunner } from '../../src/adapters/alembic/index.ts';
 import { createDirectoryHome } from '../../src/adapters/directory/index.ts';
+import { createDockerHost } from '../../src/adapters/docker/index.ts';
+import { probeHttp } from '../../src/adapters/http/probe.ts';
 import { createDatabases } from '../../src/adapters/postgres/index.ts';
 import { createBackupStores } from '../../src/adapters/storage/index.ts';
 import { reconcile } from '../../src/rollback/reconcile.ts';
@@ -14,6 +16,8 @@ export interface CrashRequest {
   readonly dir: string;
   readonly name: string;
   readonly toolDirectory: string;
+  /** The Docker Engine's address; null: none is needed. */
+  readonly engine: string | null;
   readonly stopAt: string | null;
   readonly moment: Moment;
 }
@@ -26,6 +30,8 @@ const points = withKillpoints(
     alembic: createAlembicRunner(),
     backups: createBackupStores(),
     home,
+    workloads: () => createDockerHost(request.engine ?? undefined).workloads,
+    probe: probeHttp,
     clock: { now: () => new Date() },
     observe: () => undefined,
   },

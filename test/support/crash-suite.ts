@@ -4,19 +4,18 @@
  * without anybody thinking of it; that every step of the procedure is among them is asserted.
  */
 import { spawn } from 'node:child_process';
-import { cp, readdir, readFile, rm } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 
 import { operationSteps, type OperationStep } from '../../src/rollback/model.ts';
-import { contentChecksum, query, testServer } from './postgres.ts';
+import { contentChecksum, majors, query, testServer } from './postgres.ts';
 import type { CrashRequest } from './crash-runner.ts';
 import type { Call, Moment } from './killpoints.ts';
-import { createScene, type Scene, type SceneOptions } from './scene.ts';
+import { createScene, type Major, type Scene, type SceneOptions } from './scene.ts';
 
-const major = 16;
 const node = join(import.meta.dirname, '../../node_modules/.bin/node');
 
 export interface Scenario {
@@ -27,119 +26,161 @@ export interface Scenario {
   readonly desired: string;
   /** Steps of the procedure that this operation has no use for; another scenario has. */
   readonly without: readonly OperationStep[];
+  /** Steps that it goes through as the scenario of another file does, where it is killed in them: not once more here. */
+  readonly killedElsewhere?: readonly OperationStep[];
+  /** The address of the Docker Engine that its application is on; left out: it has none. */
+  readonly engine?: string;
+  /** What it left, besides databases, folders and operations, that should not be so. */
+  readonly leftBehind?: (scene: Scene) => Promise<readonly string[]>;
+  /** On which servers: the points at which it is killed are dealt out to them. Left out: on all. */
+  readonly on?: readonly Major[];
 }
 
-export function describeCrashes({ name: operationName, options, prepare, desired, without }: Scenario): void {
-  describe(`killed during ${operationName}`, () => {
-    let scene: Scene;
-    let calls: readonly Call[];
-    let request: Omit<CrashRequest, 'stopAt' | 'moment'>;
-    const checksums = { origin: '', desired: '' };
-    const template = (): string => `${scene.database.name}_saved`;
+/** A scenario on one server. */
+interface Crashes extends AsyncDisposable {
+  /** Those with an effect, of the steps in which it is to be killed. */
+  readonly calls: readonly Call[];
+  /** The steps of all calls. */
+  readonly steps: ReadonlySet<string>;
+  /** Starts all over, kills it at that call, and starts it again: how it ends, and how it should have. */
+  kill(call: Call, moment: Moment, whom: Whom, andThen?: (scene: Scene) => Promise<void>): Promise<Ending>;
+}
+
+interface Ending {
+  readonly is: object;
+  readonly shouldBe: object;
+}
+
+type Whom = 'alone' | 'with its children';
+type IsMeant = (call: Call, calls: readonly Call[]) => boolean;
+
+/** In the middle of the next ones of that step it would leave the same behind; before each of them it is killed all the same. */
+const isFirstOfItsKind = ({ id, step, method }: Call, calls: readonly Call[]): boolean =>
+  calls.find((call) => call.step === step && call.method === method)?.id === id;
+
+export function describeCrashes(scenario: Scenario): void {
+  const { name, without, on = majors } = scenario;
+  describe(`killed during ${name}`, () => {
+    const servers: Crashes[] = [];
+    let turn = 0;
 
     beforeAll(async () => {
-      scene = await createScene(major, options);
-      request = { dir: scene.dir, name: 'unicorn', toolDirectory: (await testServer(major)).binDir };
-      await prepare(scene);
-      checksums.origin = await contentChecksum(scene.database.adminUrl);
-      await save();
-      calls = (await runToEnd(request)).calls;
-      expect(await scene.version()).toBe(desired);
-      checksums.desired = await contentChecksum(scene.database.adminUrl);
+      for (const major of on) servers.push(await prepareCrashes(major, scenario));
+    }, 300_000);
+    afterAll(async () => {
+      for (const each of servers) await each[Symbol.asyncDispose]();
     });
-    afterAll(async () => scene[Symbol.asyncDispose]());
 
-    async function save(): Promise<void> {
-      await admin(`CREATE DATABASE "${template()}" TEMPLATE "${scene.database.name}" OWNER "${scene.database.owner}"`);
-      await cp(scene.dir, `${scene.dir}.saved`, { recursive: true });
+    /** Each of these calls, and the server whose turn it is. */
+    function deal(isMeant: IsMeant): [Crashes, Call][] {
+      const ids = new Set(
+        servers.flatMap(({ calls }) => calls.filter((call) => isMeant(call, calls)).map(({ id }) => id)),
+      );
+      return [...ids].map((id) => {
+        const server = servers[turn++ % servers.length];
+        const call = server?.calls.find((one) => one.id === id);
+        if (!server || !call) throw new Error(`the calls are not the same on each of ${on.join(', ')}: ${id}`);
+        return [server, call];
+      });
     }
-
-    /** The same database and folder as before the operation, whatever the last kill left. */
-    async function reset(): Promise<void> {
-      for (const one of (await scene.databases()).filter((name) => name !== template()))
-        await admin(`DROP DATABASE "${one}" WITH (FORCE)`);
-      await admin(`CREATE DATABASE "${scene.database.name}" TEMPLATE "${template()}" OWNER "${scene.database.owner}"`);
-      await rm(scene.dir, { recursive: true });
-      await cp(`${scene.dir}.saved`, scene.dir, { recursive: true });
-    }
-    const admin = async (sql: string): Promise<void> => {
-      const { adminUrl } = await testServer(major);
-      await query(adminUrl, sql);
-    };
 
     test('the calls with an effect are of every step of the procedure that this operation goes through', () => {
-      expect(new Set(calls.map(({ step }) => step))).toEqual(
-        new Set(operationSteps.filter((step) => !without.includes(step))),
-      );
+      for (const { steps } of servers)
+        expect(steps).toEqual(new Set(operationSteps.filter((step) => !without.includes(step))));
     });
 
-    test.each<[string, Moment, 'alone' | 'with its children', (call: Call) => boolean]>([
+    test.each<[string, Moment, Whom, IsMeant]>([
       ['before each call', 'before', 'with its children', () => true],
-      ['in the middle of each call that takes long', 'during', 'with its children', ({ lasts }) => lasts !== 'briefly'],
       [
-        'in the middle of each call with children, which live on',
+        'in the middle of each kind of call that takes long, in each step',
+        'during',
+        'with its children',
+        (call, calls) => call.lasts !== 'briefly' && isFirstOfItsKind(call, calls),
+      ],
+      [
+        'in the middle of each kind of call with children, in each step; they live on',
         'during',
         'alone',
-        ({ lasts }) => lasts === 'with children',
+        (call, calls) => call.lasts === 'with children' && isFirstOfItsKind(call, calls),
       ],
     ])(
       '%s: ends at the desired state, or at the origin with the reason, with every row',
       async (_, moment, whom, isMeant) => {
-        for (const call of calls.filter(isMeant)) {
-          await reset();
-          await killAt({ ...request, stopAt: call.id, moment }, whom);
-          await endsRight(`${call.id} (step ${call.step})`);
+        for (const [server, call] of deal(isMeant)) {
+          const { is, shouldBe } = await server.kill(call, moment, whom);
+          expect(is).toEqual(shouldBe);
         }
       },
       900_000,
     );
 
     test('between the closing of the live database and the renames: the same', async () => {
-      const swaps = calls.filter(({ method }) => method === 'swap');
-      for (const { id } of swaps) {
-        await reset();
-        await killAt({ ...request, stopAt: id, moment: 'before' }, 'with its children');
-        await admin(`ALTER DATABASE "${scene.database.name}" ALLOW_CONNECTIONS false`);
-        await endsRight('database.swap, half done');
+      for (const [server, call] of deal(({ method }) => method === 'swap')) {
+        const { is, shouldBe } = await server.kill(call, 'before', 'with its children', async ({ database }) => {
+          await query(database.server.adminUrl, `ALTER DATABASE "${database.name}" ALLOW_CONNECTIONS false`);
+        });
+        expect(is).toEqual(shouldBe);
       }
     });
-
-    /** At the desired state, or at the origin with the reason; every row is there, and nothing is left lying about. */
-    async function endsRight(place: string): Promise<void> {
-      const { outcome } = await untilItEnds();
-      const version = await scene.version();
-      const rows = await contentChecksum(scene.database.adminUrl);
-      const ended =
-        outcome.kind === 'ready'
-          ? { version: desired, rows: checksums.desired }
-          : { kind: 'stalled', version: 'a3', rows: checksums.origin };
-      expect({
-        place,
-        kind: outcome.kind,
-        message: outcome.message,
-        version,
-        rows,
-        left: await leftovers(),
-      }).toMatchObject({ ...ended, left: [] });
-    }
-
-    /** What a next start would be told to do again is done again, a bounded number of times. */
-    async function untilItEnds(): ReturnType<Scene['reconcile']> {
-      for (let tries = 1; ; tries += 1) {
-        const reconciled = await scene.reconcile();
-        if (reconciled.outcome.kind !== 'retrying' || tries === 5) return reconciled;
-      }
-    }
-
-    /** Databases and folders that nobody answers for. */
-    async function leftovers(): Promise<string[]> {
-      const { keptAside, operation } = await scene.status();
-      const known = new Set([scene.database.name, template(), ...keptAside.map(({ name }) => name)]);
-      const databases = (await scene.databases()).filter((name) => !known.has(name));
-      const folders = (await readdir(scene.backups)).filter((name) => name.includes('partial'));
-      return [...databases, ...folders, ...(operation === null ? [] : [`operation ${operation.id}`])];
-    }
   });
+}
+
+async function prepareCrashes(major: Major, scenario: Scenario): Promise<Crashes> {
+  const { options, prepare, desired, killedElsewhere = [], engine = null, leftBehind } = scenario;
+  const scene = await createScene(major, options);
+  const { binDir } = await testServer(major);
+  const request = { dir: scene.dir, name: 'unicorn', toolDirectory: binDir, engine };
+
+  await prepare(scene);
+  const origin = await contentChecksum(scene.database.adminUrl);
+  const back = await scene.save();
+  const { calls } = await runToEnd(request);
+  expect(await scene.version()).toBe(desired);
+  const checksums = { origin, desired: await contentChecksum(scene.database.adminUrl) };
+
+  /** At the desired state, or at the origin with the reason; every row is there, and nothing is left lying about. */
+  async function end(place: string): Promise<Ending> {
+    const { outcome } = await untilItEnds();
+    const version = await scene.version();
+    const rows = await contentChecksum(scene.database.adminUrl);
+    const ended =
+      outcome.kind === 'ready'
+        ? { kind: 'ready', version: desired, rows: checksums.desired }
+        : { kind: 'stalled', version: 'a3', rows: checksums.origin };
+    const is = { place, kind: outcome.kind, message: outcome.message, version, rows, left: await leftovers() };
+    // The place and the message are told where it fails.
+    return { is, shouldBe: { ...ended, place, message: outcome.message, left: [] } };
+  }
+
+  /** What a next start would be told to do again is done again, a bounded number of times. */
+  async function untilItEnds(): ReturnType<Scene['reconcile']> {
+    for (let tries = 1; ; tries += 1) {
+      const reconciled = await scene.reconcile();
+      if (reconciled.outcome.kind !== 'retrying' || tries === 5) return reconciled;
+    }
+  }
+
+  /** Databases and folders that nobody answers for. */
+  async function leftovers(): Promise<string[]> {
+    const { keptAside, operation } = await scene.status();
+    const known = new Set([scene.database.name, ...keptAside.map(({ name }) => name)]);
+    const databases = (await scene.databases()).filter((name) => !known.has(name));
+    const folders = (await readdir(scene.backups)).filter((name) => name.includes('partial'));
+    const others = (await leftBehind?.(scene)) ?? [];
+    return [...databases, ...folders, ...others, ...(operation === null ? [] : [`operation ${operation.id}`])];
+  }
+
+  return {
+    calls: calls.filter(({ step }) => !killedElsewhere.some((one) => one === step)),
+    steps: new Set(calls.map(({ step }) => step)),
+    kill: async ({ id, step }, moment, whom, andThen) => {
+      await back();
+      await killAt({ ...request, stopAt: id, moment }, whom);
+      await andThen?.(scene);
+      return end(`PostgreSQL ${major}, ${moment} ${id} (step ${step}), ${whom}`);
+    },
+    [Symbol.asyncDispose]: () => scene[Symbol.asyncDispose](),
+  };
 }
 
 interface Ended {

@@ -32,9 +32,15 @@ const effects: Readonly<Record<string, Call['lasts']>> = {
   endOperationSessions: 'briefly',
   recordSchema: 'briefly',
   recordRestore: 'briefly',
+  recordRehearsed: 'briefly',
+  useApproval: 'briefly',
   stamp: 'briefly',
+  recordScripts: 'briefly',
+  'workloads.stop': 'a while',
+  'workloads.start': 'a while',
   reopen: 'briefly',
   createDatabase: 'a while',
+  copyDatabase: 'a while',
   dropDatabase: 'a while',
   swap: 'a while',
   commit: 'a while',
@@ -50,7 +56,7 @@ const marks: Readonly<Record<string, string>> = {
   swap: 'database',
   assertHeld: 'lock',
   newId: 'store',
-  dumpDirectory: 'draft',
+  discard: 'draft',
   migrate: 'alembic',
 };
 
@@ -67,7 +73,7 @@ export function withKillpoints(ports: Ports, reached: (call: Call, moment: Momen
         if (typeof value !== 'function') return value;
         const method = String(property);
         return (...args: unknown[]): unknown => {
-          const lasts = effects[method];
+          const lasts = effects[method] ?? effects[`${port}.${method}`];
           if (lasts === undefined) return wrap(value.apply(target, args));
           const name = `${port}.${method}`;
           const nth = (counts.get(name) ?? 0) + 1;
@@ -102,6 +108,7 @@ export function withKillpoints(ports: Ports, reached: (call: Call, moment: Momen
       alembic: count('runner', ports.alembic),
       backups: count('stores', ports.backups),
       home: count('home', ports.home),
+      workloads: (owner) => count('workloads', ports.workloads(owner)),
       observe: (key, id, event) => {
         if (event.kind === 'step' && event.state === 'started') step = event.step;
         ports.observe(key, id, event);

@@ -17,6 +17,8 @@ export interface OperatorOptions {
   readonly binDir: string;
   /** Further arguments of `run`. */
   readonly args?: readonly string[];
+  /** Further variables. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Started as in a pod: from what lies in this folder as in the root of one, and by no kubeconfig. */
   readonly pod?: Pod;
 }
@@ -47,16 +49,24 @@ const environment = ({ binDir }: Pick<OperatorOptions, 'binDir'>): Record<string
   PATH: process.env['PATH'] ?? '',
   HOME: process.env['HOME'] ?? '/',
   MIGRATION_TARGET_PG_BIN: binDir,
+  MIGRATION_TARGET_GRAPHS: process.env['MIGRATION_TARGET_GRAPHS'] ?? '',
   NO_COLOR: '1',
 });
 
+/** The program, its first arguments and its environment: outside of the cluster, or in a pod of it. */
+function invocation(options: OperatorOptions) {
+  const { pod, kubeconfig } = options;
+  const env = { ...environment(options), ...options.env };
+  return pod === undefined
+    ? { args: [program, '--kubeconfig', kubeconfig, '-n', options.namespace], env }
+    : { args: [programInPod], env: { ...env, HOME: pod.root, POD_ROOT: pod.root, ...pod.env } };
+}
+
 /** Starts `migration-target run` and waits until it listens. */
 export async function startOperator(options: OperatorOptions): Promise<Operator> {
-  const { pod, kubeconfig, args = [] } = options;
-  const home = pod === undefined ? ['--kubeconfig', kubeconfig, '-n', options.namespace] : [];
-  const all = ['run', ...home, '--listen', '127.0.0.1:0', ...args];
-  const child = spawn(process.execPath, [pod === undefined ? program : programInPod, ...all], {
-    env: { ...environment(options), ...(pod === undefined ? {} : { HOME: pod.root, POD_ROOT: pod.root, ...pod.env }) },
+  const { args, env } = invocation(options);
+  const child = spawn(process.execPath, [...args, 'run', '--listen', '127.0.0.1:0', ...(options.args ?? [])], {
+    env,
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   let written = '';
@@ -89,9 +99,40 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
 }
 
 /** Runs one command of the program to its end. */
-export function migrationTarget(options: OperatorOptions, ...args: readonly string[]): Promise<Ran> {
-  const all = ['--kubeconfig', options.kubeconfig, '-n', options.namespace, ...args];
-  return run(process.execPath, [program, ...all], { env: environment(options) });
+export function migrationTarget(options: OperatorOptions, ...typed: readonly string[]): Promise<Ran> {
+  const { args, env } = invocation(options);
+  return run(process.execPath, [...args, ...typed], { env });
+}
+
+/** A command that goes on. */
+export interface Started extends AsyncDisposable {
+  /** What it wrote so far, to both streams. */
+  readonly written: () => string;
+  readonly hasEnded: () => boolean;
+  readonly ended: Promise<Ran>;
+}
+
+/** Starts one command of the program. */
+export function startCommand(options: OperatorOptions, ...typed: readonly string[]): Started {
+  const { args, env } = invocation(options);
+  const child = spawn(process.execPath, [...args, ...typed], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const wrote = { stdout: '', stderr: '' };
+  for (const stream of ['stdout', 'stderr'] as const)
+    child[stream].on('data', (chunk: Buffer) => (wrote[stream] += chunk.toString()));
+  let hasEnded = false;
+  const ended = once(child, 'close').then(([code]): Ran => {
+    hasEnded = true;
+    return { code: (code as number | null) ?? -1, ...wrote };
+  });
+  return {
+    written: () => wrote.stdout + wrote.stderr,
+    hasEnded: () => hasEnded,
+    ended,
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGKILL');
+      await ended;
+    },
+  };
 }
 
 /** The value of a metric's series: its name, with the labels that it has to have; null: there is none. */

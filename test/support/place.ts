@@ -36,10 +36,13 @@ let server: ApiServer;
 let binDir: string;
 const cleanups: (() => Promise<unknown>)[] = [];
 
-/** Starts what `place` needs, to be called once in a test file; what was made is cleared away after its last test. */
-export function useCluster(): void {
+/**
+ * Starts what `place` needs, to be called once in a test file; what was made is cleared away after its last test. `of`: the
+ * cluster that it is in, where it is not to be the API server alone.
+ */
+export function useCluster(of: () => Promise<ApiServer> = apiServer): void {
   beforeAll(async () => {
-    [server, { binDir }] = await Promise.all([apiServer(), testServer(16)]);
+    [server, { binDir }] = await Promise.all([of(), testServer(16)]);
     // Another file's tests, which share the server, may be doing the same; wait fails where one is missing.
     await server.kubectl(['create', '-f', 'crds/']);
     await kubectl(['wait', '--for=condition=Established', '--timeout=60s', '-f', 'crds/']);
@@ -150,11 +153,19 @@ export async function operatorFor(somewhere: Place, options: Partial<OperatorOpt
 
 /** A pod of that namespace, with a service account that may do everything there. */
 export async function podOf(somewhere: Place, env: Readonly<Record<string, string>> = {}): Promise<Pod> {
-  const { ns, dir } = somewhere;
-  const here = (args: readonly string[]): Promise<string> => somewhere.kubectl(args);
-  await here(['create', 'serviceaccount', 'controller']);
+  const { ns } = somewhere;
+  await somewhere.kubectl(['create', 'serviceaccount', 'controller']);
   const bind = ['create', 'rolebinding', 'controller', '--clusterrole=cluster-admin'];
-  await here([...bind, `--serviceaccount=${ns}:controller`]);
+  await somewhere.kubectl([...bind, `--serviceaccount=${ns}:controller`]);
+  return podAs(somewhere, 'controller', env);
+}
+
+/** A pod of that namespace, with a service account that is there already. */
+export async function podAs(
+  somewhere: Place,
+  serviceAccount: string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Pod> {
   const ca = [
     'config',
     'view',
@@ -163,10 +174,12 @@ export async function podOf(somewhere: Place, env: Readonly<Record<string, strin
     '-o',
     "jsonpath={.clusters[0].cluster['certificate-authority-data']}",
   ];
-  const root = join(dir, 'pod');
+  const { ns, dir } = somewhere;
+  const token = await somewhere.kubectl(['create', 'token', serviceAccount]);
+  const root = join(dir, `pod-${serviceAccount}`);
   const account = join(root, 'var/run/secrets/kubernetes.io/serviceaccount');
   await mkdir(account, { recursive: true });
-  await writeFile(join(account, 'token'), (await here(['create', 'token', 'controller'])).trim(), { mode: 0o600 });
+  await writeFile(join(account, 'token'), token.trim(), { mode: 0o600 });
   await writeFile(join(account, 'ca.crt'), Buffer.from(await kubectl(ca), 'base64'));
   await writeFile(join(account, 'namespace'), ns);
   const { hostname, port } = new URL(server.url);

@@ -1,10 +1,14 @@
 /** A database, a history, a folder of declarations, and the procedure wired to the real adapters: one for each test. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+import { afterAll } from '@jest/globals';
+
 import { createAlembicRunner } from '../../src/adapters/alembic/index.ts';
 import { createDirectoryHome } from '../../src/adapters/directory/index.ts';
+import { createDockerHost } from '../../src/adapters/docker/index.ts';
+import { probeHttp } from '../../src/adapters/http/probe.ts';
 import { createDatabases } from '../../src/adapters/postgres/index.ts';
 import { createBackupStores } from '../../src/adapters/storage/index.ts';
 import type { Outcome } from '../../src/api/conditions.ts';
@@ -38,6 +42,8 @@ export interface Scene extends AsyncDisposable {
   query(sql: string): Promise<readonly Record<string, unknown>[]>;
   /** Names of the databases of this scene: the live one, and what was made of it. */
   databases(): Promise<string[]>;
+  /** Keeps the scene as it is; what is returned brings it back to that, whatever happened since. */
+  save(): Promise<() => Promise<void>>;
 }
 
 export interface SceneOptions {
@@ -64,10 +70,13 @@ export async function createScene(major: Major, options: SceneOptions): Promise<
     alembic: createAlembicRunner(),
     backups: createBackupStores(),
     home,
+    workloads: () => createDockerHost().workloads,
+    probe: probeHttp,
     clock: { now: () => new Date() },
     observe: (_key, _id, event) => void observed.push(event),
   };
   const wired = options.ports?.(ports) ?? ports;
+  let saved: Saved | null = null;
   let spec: Readonly<Record<string, unknown>> = { policy: { dataLoss: 'Allow' }, ...options.spec };
 
   const read = async (): Promise<MigrationTarget> => {
@@ -116,13 +125,77 @@ export async function createScene(major: Major, options: SceneOptions): Promise<
       );
       return rows.map(({ datname }) => datname);
     },
+    save: async () => {
+      saved = await save(database, dir);
+      const specThen = spec;
+      const { back } = saved;
+      return async () => {
+        await back(await scene.databases());
+        spec = specThen;
+        observed.length = 0;
+      };
+    },
     [Symbol.asyncDispose]: async () => {
+      await saved?.drop();
       await database.drop();
       await rm(dir, { recursive: true, force: true });
     },
   };
   await scene.declare({});
   return scene;
+}
+
+interface Saved {
+  /** Given the databases that are to go. */
+  readonly back: (databases: readonly string[]) => Promise<void>;
+  readonly drop: () => Promise<void>;
+}
+
+/** A database and a folder, as they are now. */
+async function save({ name, owner, server }: TestDatabase, dir: string): Promise<Saved> {
+  // Of the superuser, so that it is none of the scene's databases.
+  const template = `${name}_saved`;
+  const admin = (sql: string): Promise<unknown> => query(server.adminUrl, sql);
+  const [row] = await query<{ oid: string }>(server.adminUrl, 'SELECT oid::text FROM pg_database WHERE datname = $1', [
+    name,
+  ]);
+  await admin(`CREATE DATABASE "${template}" TEMPLATE "${name}"`);
+  await cp(dir, `${dir}.saved`, { recursive: true });
+  return {
+    back: async (databases) => {
+      for (const one of databases) await admin(`DROP DATABASE "${one}" WITH (FORCE)`);
+      // With the same oid: to an approval it would be another database otherwise.
+      await admin(`CREATE DATABASE "${name}" OID = ${row?.oid} TEMPLATE "${template}" OWNER "${owner}"`);
+      await rm(dir, { recursive: true });
+      await cp(`${dir}.saved`, dir, { recursive: true });
+    },
+    drop: async () => {
+      await admin(`DROP DATABASE "${template}" WITH (FORCE)`);
+      await rm(`${dir}.saved`, { recursive: true, force: true });
+    },
+  };
+}
+
+/**
+ * Prepares a scene once for each major and history, and hands it out as it then was to each test that asks. To be called
+ * once in a test file, outside of its tests.
+ */
+export function preparedOnce(
+  prepare: (major: Major, history: HistorySpec) => Promise<Scene>,
+): (major: Major, history?: HistorySpec) => Promise<Scene> {
+  const prepared = new Map<string, { readonly scene: Scene; readonly back: () => Promise<void> }>();
+  afterAll(async () => {
+    for (const { scene } of prepared.values()) await scene[Symbol.asyncDispose]();
+  });
+  return async (major, history = threeSteps) => {
+    const key = JSON.stringify([major, history]);
+    const known = prepared.get(key);
+    if (known) await known.back();
+    const scene = known?.scene ?? (await prepare(major, history));
+    if (!known) prepared.set(key, { scene, back: await scene.save() });
+    // It lives on.
+    return { ...scene, [Symbol.asyncDispose]: async () => undefined };
+  };
 }
 
 /** An outcome as one line, so that a failing test shows its message too. */

@@ -4,17 +4,28 @@
  */
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+import { cacheDirectory } from '../../scripts/lib/cache.ts';
 import { startApiServer } from '../../scripts/lib/api-server.ts';
 import type { ApiServer } from '../../scripts/lib/api-server.ts';
+import { startCluster } from '../../scripts/lib/cluster/cluster.ts';
+import type { Cluster } from '../../scripts/lib/cluster/cluster.ts';
+import { ensureNodePackages } from '../../scripts/lib/cluster/packages.ts';
+import { ensureDockerCompose } from '../../scripts/lib/docker-compose.ts';
+import { ensureDockerEngine, reachableEngine, startDockerEngine } from '../../scripts/lib/docker-engine.ts';
 import { postgresBinaries, startPostgres } from '../../scripts/lib/embedded-postgres.ts';
 import type { Major, PostgresServer } from '../../scripts/lib/embedded-postgres.ts';
-import { ensureKubeBinaries } from '../../scripts/lib/kube-binaries.ts';
+import { ensureKubeBinaries, ensureNodeBinaries } from '../../scripts/lib/kube-binaries.ts';
+import { ensureS3Server, startS3Server } from '../../scripts/lib/s3-server.ts';
+import type { S3Server } from '../../scripts/lib/s3-server.ts';
 import { ensureVenv } from '../../scripts/lib/python.ts';
 import type { Venv } from '../../scripts/lib/python.ts';
+import { imageArchives, images } from './cluster-images.ts';
 import { majors } from './majors.ts';
 
 /** What a test may ask for, and what it gets. `venv`: by the name of a file in scripts/requirements. */
@@ -22,7 +33,13 @@ export interface TestBed {
   postgres(major: Major): Promise<PostgresServer>;
   venv(name: string): Promise<Venv>;
   apiServer(name: 'shared'): Promise<ApiServer>;
+  docker(name: 'shared'): Promise<Docker>;
+  cluster(name: 'shared'): Promise<Cluster>;
+  s3(name: 'shared'): Promise<S3Server>;
 }
+
+/** The engine of the run, or why there is none. */
+export type Docker = { readonly socketPath: string } | { readonly missing: string };
 
 const progress = (message: string): void => void process.stderr.write(`test bed: ${message}\n`);
 
@@ -71,13 +88,47 @@ const postgresServers = new Lazily(async (major: Major) => {
 });
 const apiServers = new Lazily(async (_name: 'shared') => startApiServer(await ensureKubeBinaries(progress)));
 
+const s3Servers = new Lazily(async (_name: 'shared') => startS3Server(await ensureS3Server(progress)));
+
+const engines = new Lazily(async (_name: 'shared') => startDockerEngine(await ensureDockerEngine()));
+
+const clusters = new Lazily(async (_name: 'shared') => {
+  const binaries = { ...(await ensureKubeBinaries(progress)), ...(await ensureNodeBinaries(progress)) };
+  const plugins = await ensureNodePackages(progress);
+  const venv = await venvs.get('test');
+  const machine = { venv, binDir: await postgresBinaries(16, venv, progress) };
+  const archives = await imageArchives(machine, async () => {
+    progress('building the images');
+    return (await engines.get('shared')).socketPath;
+  });
+  progress('starting a Kubernetes cluster');
+  return startCluster({ binaries, plugins, archives, pauseImage: images.pause });
+});
+
+/** One of our own where that can be, else the machine's, else none. */
+async function findDocker(): Promise<Docker> {
+  try {
+    const { socketPath } = await engines.get('shared');
+    return { socketPath };
+  } catch (error) {
+    const socketPath = await reachableEngine();
+    if (socketPath !== null) return { socketPath };
+    return { missing: error instanceof Error ? error.message : String(error) };
+  }
+}
+
 const bed: TestBed = {
   postgres: (major) => postgresServers.get(major),
   venv: (name) => venvs.get(name),
   apiServer: (name) => apiServers.get(name),
+  docker: () => findDocker(),
+  cluster: (name) => clusters.get(name),
+  s3: (name) => s3Servers.get(name),
 };
 
 let server: Server | null = null;
+/** Graphs of migrations that are remembered during this run. */
+let graphs: string | null = null;
 
 /** Opens the test bed to jest's workers. */
 export async function setUp(): Promise<void> {
@@ -85,6 +136,8 @@ export async function setUp(): Promise<void> {
   // Now, as what takes minutes on a new machine would exceed a test's time.
   for (const name of ['test', 'buildbot-4.2.1', 'buildbot-4.3.0']) await venvs.get(name);
   for (const major of majors) await postgresBinaries(major, await venvs.get('test'), progress);
+  await ensureS3Server(progress);
+  await prepareDocker();
   const secret = randomUUID();
   server = createServer((request, response) => {
     const [, key, kind, name = ''] = (request.url ?? '').split('/');
@@ -98,7 +151,23 @@ export async function setUp(): Promise<void> {
   await once(server, 'listening');
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('a TCP socket has no port');
+  graphs = await mkdtemp(join(tmpdir(), 'migration-target-graphs-'));
+  process.env['MIGRATION_TARGET_GRAPHS'] = graphs;
+  // Processes in Node that tests start would strip and compile the whole program each time.
+  process.env['NODE_COMPILE_CACHE'] ??= join(cacheDirectory(), 'node-compile-cache');
   process.env['MIGRATION_TARGET_TESTBED'] = `http://127.0.0.1:${address.port}/${secret}`;
+}
+
+/** Without an engine the tests that need one are skipped, and say so; in CI none is. */
+async function prepareDocker(): Promise<void> {
+  try {
+    await ensureDockerEngine(progress);
+    await ensureDockerCompose(progress);
+  } catch (error) {
+    if ((await reachableEngine()) !== null) return;
+    if (process.env['CI']) throw error;
+    progress(`NO DOCKER ENGINE, so the tests of the Docker host are skipped: ${String(error)}`);
+  }
 }
 
 /** As `setUp`, with the programs of the Kubernetes API, whose first build takes minutes. */
@@ -107,12 +176,32 @@ export async function setUpKube(): Promise<void> {
   await setUp();
 }
 
+/** As `setUp`, with a cluster, which takes longer to start than a test may take. */
+export async function setUpCluster(): Promise<void> {
+  await setUp();
+  try {
+    await clusters.get('shared');
+  } catch (error) {
+    // Nobody is told that a cluster works because none was there.
+    await tearDown();
+    throw error;
+  }
+}
+
 /** Stops every server that was started. */
 export async function tearDown(): Promise<void> {
   server?.closeAllConnections();
   server?.close();
   server = null;
-  const servers = [...(await postgresServers.all()), ...(await apiServers.all())];
+  if (graphs !== null) await rm(graphs, { recursive: true, force: true });
+  graphs = null;
+  const servers: readonly { stop(): Promise<void> }[] = [
+    ...(await postgresServers.all()),
+    ...(await apiServers.all()),
+    ...(await engines.all()),
+    ...(await clusters.all()),
+    ...(await s3Servers.all()),
+  ];
   await Promise.all(servers.map((each) => each.stop()));
 }
 
@@ -124,6 +213,12 @@ function give(kind: string | undefined, name: string): Promise<unknown> {
       return bed.venv(name);
     case 'apiServer':
       return bed.apiServer('shared');
+    case 'docker':
+      return bed.docker('shared');
+    case 'cluster':
+      return bed.cluster('shared');
+    case 's3':
+      return bed.s3('shared');
     default:
       throw new Error(`the test bed has no ${kind}`);
   }
@@ -138,8 +233,7 @@ export async function fromTestBed<Kind extends keyof TestBed>(
   name: Parameters<TestBed[Kind]>[0],
 ): Promise<Data<Awaited<ReturnType<TestBed[Kind]>>>> {
   const address = process.env['MIGRATION_TARGET_TESTBED'];
-  if (!address)
-    throw new Error('no test bed: only the projects integration, faults and e2e of jest.config.js have one');
+  if (!address) throw new Error('no test bed: only the projects integration, faults, e2e and cluster have one');
   const response = await fetch(`${address}/${kind}/${encodeURIComponent(name)}`);
   const body: unknown = await response.json();
   if (!response.ok) throw new Error(`test bed: ${String(body)}`);

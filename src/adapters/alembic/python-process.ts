@@ -1,11 +1,33 @@
 import { randomBytes } from 'node:crypto';
-import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
-import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
+import type { Failure } from '../../rollback/errors.ts';
+import type { Child, Ending, Launcher } from '../process/launcher.ts';
 import { lineSplitter } from './lines.ts';
 
-const driverModules = ['channel', 'config', 'failures', 'graph', 'guard', 'judge', 'operation', 'serve'];
+const driverModules = [
+  'archive',
+  'channel',
+  'config',
+  'conninfo',
+  'drivers',
+  'failures',
+  'graph',
+  'guard',
+  'importing',
+  'imports',
+  'judge',
+  'locks',
+  'operation',
+  'programs',
+  'reach',
+  'redirect',
+  'refused',
+  'rehearsal',
+  'serve',
+  'sources',
+  'sql_tokens',
+];
 
 /**
  * Reads the driver's modules from standard input, so that nothing of it has to be installed where alembic is. The
@@ -17,6 +39,7 @@ if sys.path[:1] == [""]:
     del sys.path[0]
 import importlib.util, json, os
 requests = os.fdopen(os.dup(0), "rb")
+os.environ.update(json.loads(requests.readline()))
 sources = json.loads(requests.readline())
 class Driver:
     def find_spec(self, name, path=None, target=None):
@@ -43,7 +66,7 @@ const lastWordsMs = 1_000;
 /** A line of the driver's. */
 export type Message = Readonly<Record<string, unknown>>;
 
-/** The process ended though more was expected of it. */
+/** The process ended, or was lost, though more was expected of it. */
 export class ProcessEnded extends Error {
   override readonly name = 'ProcessEnded';
   /** E.g. `ended with exit code 3` or `was killed by SIGKILL`. */
@@ -52,10 +75,13 @@ export class ProcessEnded extends Error {
   readonly lastOutput: readonly string[];
   /** Where its main thread was when it was given up, innermost last. */
   readonly frames: readonly StackFrame[];
+  /** Why nobody can tell how it ended; null: that is known. */
+  readonly lost: Failure | null;
 
-  constructor(how: string, lastOutput: readonly string[], frames: readonly StackFrame[]) {
+  constructor({ how, lost }: Ending, lastOutput: readonly string[], frames: readonly StackFrame[]) {
     super(`python ${how}`);
     this.how = how;
+    this.lost = lost;
     this.lastOutput = lastOutput;
     this.frames = frames;
   }
@@ -64,9 +90,15 @@ export class ProcessEnded extends Error {
 export type StackFrame = readonly [file: string, line: number, name: string];
 
 export interface PythonOptions {
+  readonly launcher: Launcher;
   readonly python: string;
   readonly workingDir: string;
+  /** What it is started with, beside what the place gives it. */
   readonly env: Readonly<Record<string, string>>;
+  /** Variables that are handed to it once it runs, by its standard input: what it is started with, others may see. */
+  readonly secrets: Readonly<Record<string, string>>;
+  /** What `readDriver` gives. */
+  readonly driver: Promise<string>;
   /** What the driver gets as its settings. */
   readonly settings: Message;
 }
@@ -80,21 +112,31 @@ export interface PythonProcess extends AsyncDisposable {
   giveUp(): void;
 }
 
-/**
- * Starts it in a session of its own: a Ctrl-C at the terminal is for the controller, which decides; and what env.py
- * starts is ended with it. Rejects with the error of `spawn` (ENOENT, EACCES) where there is no such program.
- */
+/** Throws NotLaunched, and what else the launcher throws. */
 export async function startPython(options: PythonOptions): Promise<PythonProcess> {
-  const program = await readDriver();
-  const child = await spawned(options);
+  const child = await options.launcher.launch({
+    program: options.python,
+    args: ['-u', '-c', bootstrap],
+    cwd: options.workingDir,
+    env: options.env,
+  });
   const nonce = `${randomBytes(16).toString('hex')} `;
   const python = serveLines(child, nonce);
-  child.stdin.on('error', () => {}); // The process has ended: `receive` tells how.
-  child.stdin.write(`${program}\n${JSON.stringify({ nonce, settings: options.settings })}\n`);
+  const opening = [
+    JSON.stringify(options.secrets),
+    // It takes the interpreter longer to start than us to read it.
+    await options.driver.catch(async (error: unknown) => {
+      await python[Symbol.asyncDispose]();
+      throw error;
+    }),
+    JSON.stringify({ nonce, settings: options.settings }),
+  ];
+  child.stdin.write(`${opening.join('\n')}\n`);
   return python;
 }
 
-async function readDriver(): Promise<string> {
+/** The driver's modules, as the one line that `bootstrap` reads. */
+export async function readDriver(): Promise<string> {
   const sources = await Promise.all(
     driverModules.map(async (name) => {
       const source = await readFile(new URL(`./driver/${name}.py`, import.meta.url), 'utf8');
@@ -104,22 +146,13 @@ async function readDriver(): Promise<string> {
   return JSON.stringify(Object.fromEntries([['migration_target_driver', ''], ...sources]));
 }
 
-async function spawned(options: PythonOptions): Promise<ChildProcessWithoutNullStreams> {
-  const child = spawn(options.python, ['-u', '-c', bootstrap], {
-    cwd: options.workingDir,
-    env: options.env,
-    detached: true,
-  });
-  await once(child, 'spawn');
-  return child;
-}
-
-function serveLines(child: ChildProcessWithoutNullStreams, nonce: string): PythonProcess {
+function serveLines(child: Child, nonce: string): PythonProcess {
   const events: Message[] = [];
   const answers: Message[] = [];
   const lastOutput: string[] = [];
   let frames: readonly StackFrame[] = [];
   let ended: ProcessEnded | null = null;
+  let hasAnswered = false;
   /** Answers whose output has all come: it takes a pipe of its own. */
   let drained = 0;
   let wake = (): void => {};
@@ -134,7 +167,10 @@ function serveLines(child: ChildProcessWithoutNullStreams, nonce: string): Pytho
   const take = (message: Message): void => {
     if ('stuck' in message) frames = message['stuck'] as readonly StackFrame[];
     else if ('event' in message) events.push(message['event'] as Message);
-    else answers.push(message);
+    else {
+      hasAnswered = true;
+      answers.push(message);
+    }
     wake();
   };
   readLines(child.stdout, longestAnswer, (line) => {
@@ -148,18 +184,10 @@ function serveLines(child: ChildProcessWithoutNullStreams, nonce: string): Pytho
     wake();
   });
 
-  const killGroup = (): void => {
-    if (child.pid === undefined || ended !== null) return;
-    try {
-      process.kill(-child.pid, 'SIGKILL');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-    }
-  };
-  // What it started must not go on alone, and would hold the pipes open.
-  child.once('exit', killGroup);
+  const kill = (): void => child.kill('SIGKILL');
   const exited = (async () => {
-    ended = new ProcessEnded(await ending(child), lastOutput, frames);
+    const ending = await child.ended;
+    ended = new ProcessEnded(ending, lastOutput, frames);
     wake();
   })();
 
@@ -183,11 +211,13 @@ function serveLines(child: ChildProcessWithoutNullStreams, nonce: string): Pytho
     },
     giveUp: () => {
       child.stdin.write(`${JSON.stringify({ abort: true })}\n`);
-      setTimeout(killGroup, lastWordsMs).unref();
+      setTimeout(kill, lastWordsMs).unref();
     },
     async [Symbol.asyncDispose]() {
+      // Until then it imports alembic, and would do so to the end.
+      if (!hasAnswered) kill();
       child.stdin.end();
-      const impatience = setTimeout(killGroup, lastWordsMs);
+      const impatience = setTimeout(kill, lastWordsMs);
       await exited;
       clearTimeout(impatience);
     },
@@ -198,21 +228,4 @@ function readLines(stream: Readable, longest: number, onLine: (line: string) => 
   const splitter = lineSplitter(longest, onLine);
   stream.on('data', (chunk: Buffer) => splitter.push(chunk));
   stream.on('end', () => splitter.end());
-}
-
-/** Resolves with how it ended, once all that it wrote has been read. */
-function ending(child: ChildProcessWithoutNullStreams): Promise<string> {
-  return new Promise((resolve) => {
-    child.once('exit', (code, signal) => {
-      const settle = (): void => {
-        clearTimeout(patience);
-        child.stdout.destroy();
-        child.stderr.destroy();
-        resolve(signal === null ? `ended with exit code ${String(code)}` : `was killed by ${signal}`);
-      };
-      // A process that env.py left behind may hold the pipes open for ever.
-      const patience = setTimeout(settle, lastWordsMs);
-      child.once('close', settle);
-    });
-  });
 }

@@ -1,9 +1,8 @@
-/** All that `targets/` declares, by key. Reads files again only where they changed. */
-import { lstat, readdir, readFile, stat } from 'node:fs/promises';
-import { basename, extname, join } from 'node:path';
+/** All that `targets/` declares, by key. */
+import { basename, extname } from 'node:path';
 import { isTargetName, keyText, type TargetKey } from '../../api/target.ts';
-import { readDocument, sha256, type ReadDocument } from './document.ts';
-import { hasCode } from './files.ts';
+import { documentFiles, type ReadFile } from './document-files.ts';
+import { sha256, targetDocuments } from './document.ts';
 
 /** What stands under a key: the content of the one file that declares it, or why nothing can be made of it. */
 export interface Declared {
@@ -14,76 +13,14 @@ export interface Declared {
   readonly digest: string;
 }
 
-interface ReadFile extends ReadDocument {
-  readonly file: string;
-}
-
-/** Larger files are no declarations. */
-const maxBytes = 1024 * 1024;
-
 export interface DeclaredTargets {
   /** Keyed by `namespace/name`. Empty where there is no folder `targets/`. */
   read(): Promise<ReadonlyMap<string, Declared>>;
 }
 
 export function declaredTargets(folder: string): DeclaredTargets {
-  const known = new Map<string, { readonly stamp: string; readonly read: ReadFile }>();
-
-  async function readOne(file: string): Promise<ReadFile | null> {
-    const broken = (problem: string): ReadFile => ({
-      file,
-      key: null,
-      content: null,
-      problem,
-      digest: sha256(problem),
-    });
-    try {
-      const { mtimeNs, ctimeNs, size, ino, isFile } = await facts(file);
-      if (!isFile) return broken('is not a file');
-      if (size > maxBytes) return broken('is larger than 1 MiB');
-      const stamp = [mtimeNs, ctimeNs, size, ino].join(' ');
-      const before = known.get(file);
-      if (before?.stamp === stamp) return before.read;
-      const read = { file, ...readDocument(await readFile(file, 'utf8')) };
-      known.set(file, { stamp, read });
-      return read;
-    } catch (error) {
-      if (hasCode(error, 'ENOENT')) {
-        // It went away between being listed and being read, as if it had never been there; a link may lead nowhere.
-        const link = await lstat(file).catch(() => null);
-        return link === null ? null : broken('is a link that leads nowhere: mend or remove it');
-      }
-      return broken(`cannot be read: ${error instanceof Error ? error.message : String(error)}`);
-    }
-  }
-
-  return {
-    async read() {
-      const files = await yamlFiles(folder);
-      for (const file of known.keys()) if (!files.includes(file)) known.delete(file);
-      const read = (await Promise.all(files.map(readOne))).filter((one) => one !== null);
-      return byKey(read);
-    },
-  };
-}
-
-async function yamlFiles(folder: string): Promise<readonly string[]> {
-  try {
-    const names = await readdir(folder);
-    // Names that begin with a dot are left by editors and by ourselves, on the way to the real one.
-    return names
-      .filter((name) => /\.ya?ml$/.test(name) && !name.startsWith('.'))
-      .sort()
-      .map((name) => join(folder, name));
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return [];
-    throw error;
-  }
-}
-
-async function facts(file: string) {
-  const stats = await stat(file, { bigint: true });
-  return { mtimeNs: stats.mtimeNs, ctimeNs: stats.ctimeNs, size: stats.size, ino: stats.ino, isFile: stats.isFile() };
+  const files = documentFiles(folder, targetDocuments);
+  return { read: async () => byKey(await files.read()) };
 }
 
 /** Those that tell their name come first, so that one that does not can take nobody's away. */

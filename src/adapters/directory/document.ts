@@ -1,4 +1,4 @@
-/** One YAML file of `targets/`, read as one document. */
+/** One YAML file of `targets/` or `approvals/`, read as one document. */
 import { createHash } from 'node:crypto';
 import { isScalar, parseAllDocuments, type Document } from 'yaml';
 import { isTargetName, type TargetKey } from '../../api/target.ts';
@@ -13,14 +13,23 @@ export interface ReadDocument {
   readonly digest: string;
 }
 
-/** Reads text that should be one MigrationTarget; what is wrong with its fields is not looked at here. */
-export function readDocument(text: string): ReadDocument {
+/** What belongs into a folder. */
+export interface DocumentKind {
+  readonly kind: 'MigrationTarget' | 'MigrationApproval';
+  readonly folder: 'targets' | 'approvals';
+}
+
+export const targetDocuments: DocumentKind = { kind: 'MigrationTarget', folder: 'targets' };
+export const approvalDocuments: DocumentKind = { kind: 'MigrationApproval', folder: 'approvals' };
+
+/** Reads text that should be one document of that kind; what is wrong with its fields is not looked at here. */
+export function readDocument(text: string, expected: DocumentKind): ReadDocument {
   const documents = parsed(text);
   const [document, second] = documents;
   const key = document === undefined ? null : keyIn(document);
   const refused = (problem: string): ReadDocument => ({ key, content: null, problem, digest: sha256(text) });
 
-  if (document === undefined) return refused('holds no document: write one MigrationTarget');
+  if (document === undefined) return refused(`holds no document: write one ${expected.kind}`);
   if (second !== undefined) {
     return refused(`holds ${documents.length} documents: write one a file, each in a file of its own`);
   }
@@ -34,10 +43,13 @@ export function readDocument(text: string): ReadDocument {
     return refused(`is not YAML: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
   }
   const kind = field(content, 'kind');
-  if (kind !== 'MigrationTarget') {
+  if (kind !== expected.kind) {
     const what = typeof kind === 'string' ? `of kind ${kind}` : 'without a kind';
-    // Its name belongs to another kind, so it stands for no target's.
-    return { ...refused(`holds a document ${what}: only MigrationTarget belongs into targets/`), key: null };
+    // Its name belongs to another kind, so it stands for none of this one.
+    return {
+      ...refused(`holds a document ${what}: only ${expected.kind} belongs into ${expected.folder}/`),
+      key: null,
+    };
   }
   return { key, content, problem: null, digest: sha256(canonical(field(content, 'spec'))) };
 }
@@ -50,7 +62,7 @@ function parsed(text: string): readonly Document[] {
   );
 }
 
-/** The name is looked for even in a document with errors, so that its target can be told. */
+/** The name is looked for even in a document with errors, so that what it declares can be told. */
 function keyIn(document: Document): TargetKey | null {
   const name = document.getIn(['metadata', 'name']);
   const namespace = document.getIn(['metadata', 'namespace']) ?? 'default';

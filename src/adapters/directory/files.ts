@@ -46,7 +46,10 @@ export async function readIfThere(file: string): Promise<string | null> {
 export async function makeFolder(folder: string, mode = 0o700): Promise<void> {
   const first = await mkdir(folder, { recursive: true, mode });
   if (first === undefined) return;
-  for (let made = folder; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made));
+  const parents: string[] = [];
+  for (let made = folder; made.length >= first.length; made = dirname(made)) parents.push(dirname(made));
+  // At once, so that the disk has to be waited for once.
+  await Promise.all(parents.map(syncFolder));
 }
 
 /** Removes what writers left in the folder that were killed in the middle: a file is written within much less time. */

@@ -4,38 +4,48 @@
  * | | |
  * |---|---|
  * | `DIR/targets/*.yaml` | one MigrationTarget each |
+ * | `DIR/approvals/*.yaml` | one MigrationApproval each: see approvals.ts |
  * | `DIR/secrets/NAME/KEY` | what `secretKeyRef` answers to |
  * | `DIR/state/NAMESPACE/NAME/` | the controller's: see state.ts |
  */
 import { readdir, realpath, stat } from 'node:fs/promises';
+import { userInfo } from 'node:os';
 import { join, resolve as absolute } from 'node:path';
 import { isTargetName, keyText, parseTarget, type MigrationTarget, type TargetKey } from '../../api/target.ts';
 import { requestedAtAnnotation } from '../../api/group.ts';
 import { problemsText } from '../../api/problems.ts';
+import { newestFirst } from '../../rollback/approval.ts';
 import { asFailure } from '../../rollback/errors.ts';
 import type { Clock, Declaration, Home } from '../../rollback/ports.ts';
+import { directoryApprovals, type ReadApproval } from './approvals.ts';
 import { declaredTargets, type Declared } from './declared.ts';
-import { field, readDocument, type ReadDocument } from './document.ts';
+import { field, readDocument, targetDocuments, type ReadDocument } from './document.ts';
 import { editYaml, modeOf, toYaml } from './edit.ts';
 import { createFile, hasCode, makeFolder, replaceFile } from './files.ts';
 import { resolveValue } from './secrets.ts';
 import { targetState, type Held, type TargetState } from './state.ts';
-import { watchSight, type Sight, type WatchOptions } from './watch.ts';
+import { defaultWatch, watchSight, type Sight, type WatchOptions } from './watch.ts';
 
 export interface DirectoryHomeOptions {
   readonly clock?: Clock;
   /** Where `{env: NAME}` is looked up. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly watch?: WatchOptions;
+  /** What is wrong with an approval's file; while the home is watched, that is told there. */
+  readonly onProblem?: (problem: Error) => void;
 }
 
 /** `dir`: absolute, or relative to the current folder. Nothing is read or made before a method is called. */
 export function createDirectoryHome(dir: string, options: DirectoryHomeOptions = {}): Home {
-  const { clock = { now: () => new Date() }, env = process.env, watch = { pollMs: 1000, gatherMs: 50 } } = options;
+  const { clock = { now: () => new Date() }, env = process.env, watch = defaultWatch } = options;
   const root = absolute(dir);
   const targetsFolder = join(root, 'targets');
   const stateFolder = join(root, 'state');
   const targets = declaredTargets(targetsFolder);
+  const approvalsFolder = join(root, 'approvals');
+  const approvals = directoryApprovals(approvalsFolder, stateFolder, clock);
+  let tellProblem = options.onProblem ?? ((problem: Error): void => process.emitWarning(problem));
+  let toldProblems: ReadonlySet<string> = new Set();
 
   const stateOf = (key: TargetKey): TargetState => {
     // Keys become paths, so none is believed.
@@ -97,6 +107,28 @@ export function createDirectoryHome(dir: string, options: DirectoryHomeOptions =
     return targets.read();
   }
 
+  /** By the target that they name. What is wrong with others is told, once as long as it stays so. */
+  async function readApprovals(
+    declared: ReadonlyMap<string, Declared>,
+  ): Promise<ReadonlyMap<string, readonly ReadApproval[]>> {
+    const read = await approvals.read().catch((error: unknown) => {
+      // Targets that wait for none are none the worse for it.
+      const problem = `${approvalsFolder} cannot be read: ${error instanceof Error ? error.message : String(error)}`;
+      return { approvals: [], problems: [problem] };
+    });
+    const lost = read.approvals.filter(({ target }) => !declared.has(keyText(target)));
+    const problems = [
+      ...read.problems,
+      ...lost.map(
+        ({ file, target }) =>
+          `${file} approves a plan of ${keyText(target)}, which is not declared in ${targetsFolder}`,
+      ),
+    ];
+    for (const problem of problems) if (!toldProblems.has(problem)) tellProblem(new Error(problem));
+    toldProblems = new Set(problems);
+    return Map.groupBy(read.approvals, ({ target }) => keyText(target));
+  }
+
   async function list(): Promise<readonly Declaration[]> {
     const declared = await readDeclared();
     const there = await Promise.all([...declared.values()].map(declare));
@@ -107,6 +139,7 @@ export function createDirectoryHome(dir: string, options: DirectoryHomeOptions =
   /** The status is left out: whoever writes it need not be told. */
   async function look(): Promise<Sight> {
     const declared = await readDeclared();
+    const approved = await readApprovals(declared);
     const see = async (
       key: TargetKey,
       sight: (state: TargetState) => Promise<unknown>,
@@ -118,7 +151,12 @@ export function createDirectoryHome(dir: string, options: DirectoryHomeOptions =
       return [keyText(key), JSON.stringify(seen)];
     };
     const there = [...declared.values()].map(({ key, content, problem, digest }) =>
-      see(key, async (state) => [(await state.count(digest)).generation, field(content, 'metadata'), problem]),
+      see(key, async (state) => {
+        const mine = approved.get(keyText(key)) ?? [];
+        await Promise.all(mine.map((one) => approvals.createdAt(one)));
+        const seen = mine.map(({ approval, digest: of }) => [approval.metadata.name, of]);
+        return [(await state.count(digest)).generation, field(content, 'metadata'), problem, seen];
+      }),
     );
     const missed = (await heldKeys(declared)).map((key) => see(key, async () => 'deleted'));
     return new Map(await Promise.all([...there, ...missed]));
@@ -143,11 +181,15 @@ export function createDirectoryHome(dir: string, options: DirectoryHomeOptions =
 
     async watch(onChange, onProblem, signal) {
       await makeFolder(targetsFolder, 0o755);
+      await makeFolder(approvalsFolder, 0o755);
+      const otherwise = tellProblem;
+      tellProblem = onProblem;
+      signal.addEventListener('abort', () => (tellProblem = otherwise), { once: true });
       const tell = (text: string): void => {
         const [namespace = '', name = ''] = text.split('/');
         onChange({ namespace, name });
       };
-      await watchSight(targetsFolder, look, tell, onProblem, signal, watch);
+      await watchSight([targetsFolder, approvalsFolder], look, tell, onProblem, signal, watch);
     },
 
     saveStatus: (key, status, replaces) => stateOf(key).saveStatus(status, replaces),
@@ -184,7 +226,7 @@ export function createDirectoryHome(dir: string, options: DirectoryHomeOptions =
 
     async apply(document, { dryRun }) {
       const text = typeof document === 'string' ? document : toYaml(document);
-      const given = readDocument(text);
+      const given = readDocument(text, targetDocuments);
       const read = targetIn({ ...given, files: [] });
       if (!read.ok || given.key === null) {
         const key = given.key ?? { namespace: 'default', name: '' };
@@ -213,6 +255,20 @@ export function createDirectoryHome(dir: string, options: DirectoryHomeOptions =
       if (!/^[\w-]+$/.test(operationId)) throw new Error(`"${operationId}" is not the id of an operation`);
       return stateOf(key).saveReport(operationId, report);
     },
+
+    async approvals(key) {
+      const mine = (await readApprovals(await readDeclared())).get(keyText(key)) ?? [];
+      return newestFirst(await Promise.all(mine.map((one) => approvals.complete(one))));
+    },
+
+    useApproval: (key, name, operationId) => approvals.use(key, name, operationId),
+
+    async approve(key, consent) {
+      await assertFolder(root);
+      return approvals.add(key, consent);
+    },
+
+    userName: async () => env['SUDO_USER'] || loginName(),
   };
 
   /** What `apply` would make of it, with nothing written. */
@@ -295,6 +351,15 @@ async function unreadableState(key: TargetKey, state: TargetState, error: unknow
 
 const sameMetadata = (a: unknown, b: unknown): boolean =>
   JSON.stringify(field(a, 'metadata')) === JSON.stringify(field(b, 'metadata'));
+
+/** In a container a user may have no name. */
+function loginName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return `uid ${process.getuid?.() ?? 'unknown'}`;
+  }
+}
 
 async function foldersIn(folder: string): Promise<readonly string[]> {
   try {

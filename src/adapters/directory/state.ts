@@ -9,6 +9,7 @@
  * | `held.json` | there while an operation is under way: the declaration, should its file vanish |
  * | `requested-at` | the last request to reconcile |
  * | `events.jsonl`, `reports/` | what happened, the last of it |
+ * | `approvals/` | when an approval was made, and what it was used for: see approvals.ts |
  *
  * They are apart since they have different writers: a generation is counted by whoever sees it first, the command line
  * too, and that must never write an older status back.
@@ -159,7 +160,7 @@ async function names(folder: string): Promise<readonly string[]> {
 }
 
 /** A damaged file is left as it is: the journal of an operation may be in it. */
-function readAs<Schema extends z.ZodType>(
+export function readAs<Schema extends z.ZodType>(
   schema: Schema,
   text: string,
   file: string,

@@ -8,6 +8,12 @@ export interface WatchOptions {
   readonly gatherMs: number;
 }
 
+/** A change is told within this time, in milliseconds, also where the kernel says nothing of it. */
+export const noticedWithinMs = 2_000;
+
+/** Half of that time: looking takes some too. */
+export const defaultWatch: WatchOptions = { pollMs: noticedWithinMs / 2, gatherMs: 50 };
+
 /** What was seen of each key: any difference is a change. */
 export type Sight = ReadonlyMap<string, string>;
 
@@ -16,7 +22,7 @@ export type Sight = ReadonlyMap<string, string>;
  * seen once, and told. Never throws later: `onProblem` is told, once for each new problem, and it goes on.
  */
 export async function watchSight(
-  folder: string,
+  folders: readonly string[],
   look: () => Promise<Sight>,
   onChange: (key: string) => void,
   onProblem: (problem: Error) => void,
@@ -63,12 +69,12 @@ export async function watchSight(
   await lookOnce();
   if (signal.aborted) return;
   lookLater(pollMs);
-  const stopHints = startHints(folder, hint, tell);
+  const stopHints = folders.map((folder) => startHints(folder, hint, tell));
   signal.addEventListener(
     'abort',
     () => {
       clearTimeout(timer ?? undefined);
-      stopHints();
+      for (const stop of stopHints) stop();
     },
     { once: true },
   );

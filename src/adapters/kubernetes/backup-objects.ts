@@ -6,7 +6,16 @@ import { apiVersion, backupAnnotation, backupsShownAnnotation, targetLabel } fro
 import { keyText, type TargetKey } from '../../api/target.ts';
 import type { BackupObject, BackupObjects } from '../../rollback/backup-objects.ts';
 import { mergePatch, type ApiClient } from './client.ts';
-import { applyStatus, listAll, pathOfAll, pathOfOne, type Collection } from './collections.ts';
+import {
+  applyStatus,
+  generateNameFor,
+  listAll,
+  maxNameLength,
+  pathOfAll,
+  pathOfOne,
+  trimmedName,
+  type Collection,
+} from './collections.ts';
 import { asHomeFailure, isNotFound, isStatus } from './errors.ts';
 import { cliFieldManager, collectionPath, fieldManager } from './objects.ts';
 import { statusDigest } from './status-digest.ts';
@@ -50,15 +59,10 @@ export function objectName({ namespace }: TargetKey, id: string): string {
   const digest = createHash('sha256').update(id).digest('hex').slice(0, 8);
   // The time and the random end of the id; the beginning is the target's, which the object names anyway.
   const end = `-${digest}${name.slice(-suffixLength)}`;
-  return `${trimmed(name.slice(0, maxNameLength - end.length))}${end}`;
+  return `${trimmedName(name.slice(0, maxNameLength - end.length))}${end}`;
 }
 
-/** As the CRD has it. */
-const maxNameLength = 63;
 const suffixLength = '-20260102t030405z-57a1c6'.length;
-/** What the API server appends to `generateName`. */
-const generatedLength = 5;
-const trimmed = (text: string): string => text.replace(/[-.]+$/, '');
 
 /** `namespace`: null watches all of them. */
 export function createBackupObjects(client: ApiClient, namespace: string | null): BackupObjects {
@@ -166,10 +170,7 @@ export function createBackupObjects(client: ApiClient, namespace: string | null)
         ),
       ),
     get: (key) => failing(get(key)),
-    request: (target) => {
-      const room = maxNameLength - generatedLength - 1;
-      return failing(create(target, cliFieldManager, { generateName: `${trimmed(target.name.slice(0, room))}-` }));
-    },
+    request: (target) => failing(create(target, cliFieldManager, { generateName: generateNameFor(target.name) })),
     show: (target, id) => failing(show(target, id)),
     saveStatus: (object, status) => failing(saveStatus(object, status)),
     remove: (object) => failing(remove(object)),

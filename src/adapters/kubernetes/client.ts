@@ -4,7 +4,9 @@
  * its informer ends for good at the first reset.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { text as textOf } from 'node:stream/consumers';
 import type * as Kubernetes from '@kubernetes/client-node';
+import type { ClientOptions, WebSocket } from 'ws';
 import { ApiError, ApiUnreachable } from './errors.ts';
 import type { Connection } from './connection.ts';
 
@@ -21,6 +23,8 @@ export interface ApiCall {
   readonly body?: unknown;
   readonly contentType?: string;
   readonly accept?: string;
+  /** Whom the controller acts as, e.g. `system:serviceaccount:ops-center:ops`; left out: itself. */
+  readonly as?: string | undefined;
 }
 
 export interface ApiClient extends AsyncDisposable {
@@ -29,9 +33,15 @@ export interface ApiClient extends AsyncDisposable {
   call(call: ApiCall): Promise<unknown>;
   /** The same, tried again for a while where it passes by itself. Only for calls that may go through twice. */
   insist(call: ApiCall): Promise<unknown>;
+  /** What is no JSON, e.g. a log. */
+  text(call: ApiCall): Promise<string>;
+  /** Upgrades to a WebSocket of one of the protocols, which is paused. Throws as `call` does. */
+  socket(call: Pick<ApiCall, 'path' | 'query' | 'as'>, protocols: readonly string[]): Promise<WebSocket>;
   /** Each line of an answer that does not end, until the server ends it. Throws ApiQuiet after `quietSeconds` without one. */
   lines(call: ApiCall, quietSeconds: number, signal: AbortSignal): AsyncGenerator<unknown, void, undefined>;
 }
+
+const impersonation = 'Impersonate-User';
 
 /** Between the tries of `insist`: some 30 s, longer than an API server takes to start again. */
 const retryMs = [250, 500, 1_000, 2_000, 4_000, 8_000, 15_000];
@@ -54,6 +64,7 @@ export function createClient(
       if (value !== undefined) request.setQueryParam(name, value);
     request.setHeaderParam('Accept', one.accept ?? 'application/json');
     request.setHeaderParam('User-Agent', 'migration-target');
+    if (one.as !== undefined) request.setHeaderParam(impersonation, one.as);
     if (one.body !== undefined) {
       request.setHeaderParam('Content-Type', one.contentType ?? 'application/json');
       request.setBody(JSON.stringify(one.body));
@@ -75,19 +86,36 @@ export function createClient(
     }
   }
 
-  async function call(one: ApiCall): Promise<unknown> {
+  async function answer<T>(one: ApiCall, read: (text: string) => T): Promise<T> {
     const signal = AbortSignal.timeout(callTimeoutSeconds * 1000);
     const response = await send(one, signal);
     try {
-      return JSON.parse(await response.body.text());
+      return read(await response.body.text());
     } catch (thrown) {
       throw new ApiUnreachable(server, signal.aborted ? signal.reason : thrown);
     }
   }
+  const call = (one: ApiCall): Promise<unknown> => answer(one, (text): unknown => JSON.parse(text));
 
   return {
     server,
     call,
+    text: (one) => answer(one, (text) => text),
+    async socket({ path, query = {}, as }, protocols) {
+      const options: ClientOptions = {};
+      await config.applyToHTTPSOptions(options);
+      const url = new URL(server + path);
+      for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, value);
+      url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+      const headers = { ...options.headers, ...(as === undefined ? {} : { [impersonation]: as }) };
+      const { WebSocket: Socket } = await import('ws');
+      const socket = new Socket(url, [...protocols], {
+        ...options,
+        headers,
+        handshakeTimeout: callTimeoutSeconds * 1000,
+      });
+      return opened(socket, { method: 'GET', path }, server);
+    },
     async insist(one) {
       for (const waitMs of retryMs) {
         try {
@@ -119,6 +147,25 @@ export function createClient(
       await dispatcher?.destroy();
     },
   };
+}
+
+/** The refusal of an upgrade is an answer like any other. */
+function opened(socket: WebSocket, call: Pick<ApiCall, 'method' | 'path'>, server: string): Promise<WebSocket> {
+  const { promise, resolve, reject } = Promise.withResolvers<WebSocket>();
+  socket.once('open', () => {
+    // Nobody hears yet what comes.
+    socket.pause();
+    resolve(socket);
+  });
+  socket.once('error', (error) => reject(new ApiUnreachable(server, error)));
+  socket.once('unexpected-response', (request, response) => {
+    textOf(response).then(
+      (body) => reject(ApiError.of(call, response.statusCode ?? 0, body)),
+      (error: unknown) => reject(new ApiUnreachable(server, error)),
+    );
+    response.once('close', () => request.destroy());
+  });
+  return promise;
 }
 
 /** Nothing came for so long that the connection may be dead. */

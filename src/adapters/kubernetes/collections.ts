@@ -20,6 +20,16 @@ export const pathOfAll = ({ plural }: Collection, namespace: string | null): str
 export const pathOfOne = (collection: Collection, { namespace, name }: TargetKey): string =>
   `${pathOfAll(collection, namespace)}/${encodeURIComponent(name)}`;
 
+/** As the CRDs have it. */
+export const maxNameLength = 63;
+/** What the API server appends to `generateName`. */
+const generatedLength = 5;
+export const trimmedName = (text: string): string => text.replace(/[-.]+$/, '');
+
+/** `generateName` of an object about a target. */
+export const generateNameFor = (target: string): string =>
+  `${trimmedName(target.slice(0, maxNameLength - generatedLength - 1))}-`;
+
 const page = z.object({
   metadata: z.object({ continue: z.string().optional() }),
   items: z.array(z.unknown()).nullable(),

@@ -17,6 +17,8 @@ export interface Connection {
   readonly server: string;
   /** What is meant where no namespace is named. */
   readonly namespace: string;
+  /** Where the controller itself is: its pod's; elsewhere the same as `namespace`. */
+  readonly ownNamespace: string;
   /** Runs in a pod, with the pod's own service account. */
   readonly inPod: boolean;
 }
@@ -72,10 +74,13 @@ export async function connect(
         : `The context "${context.name}" names the cluster "${context.cluster}", which ${files.join(', ')} does not describe`,
     );
   }
+  const own = context.namespace ?? 'default';
+  const namespace = options.namespace ?? own;
   return {
     config,
     server: cluster.server.replace(/\/+$/, ''),
-    namespace: options.namespace ?? context.namespace ?? 'default',
+    namespace,
+    ownNamespace: inPod ? own : namespace,
     inPod,
   };
 }

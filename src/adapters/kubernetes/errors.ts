@@ -83,6 +83,10 @@ export const isStatus = (thrown: unknown, status: number): thrown is ApiError =>
 export const isNotFound = (thrown: unknown): thrown is ApiError =>
   isStatus(thrown, 404) && thrown.reason === 'NotFound';
 
+/** In RBAC's own words: an admission refusal has others in the same code. */
+export const isMissingRight = ({ status, says }: ApiError): boolean =>
+  status === 403 && / cannot [a-z]+ resource /.test(says);
+
 /** What an operation makes of it: what passes is tried again, a missing right needs a person; the rest is unexpected. */
 export function asHomeFailure(thrown: unknown): unknown {
   if (thrown instanceof Failure) return thrown;
@@ -99,7 +103,7 @@ export function asHomeFailure(thrown: unknown): unknown {
   if (thrown.status === 403)
     return stalled(
       'NotAllowed',
-      `A right is missing in the cluster: ${thrown.says}. Grant it (manifests/rbac.yaml has all of them); look: kubectl auth can-i --list`,
+      `A right is missing in the cluster: ${thrown.says}. Grant it (manifests/ and examples/kubernetes/ops-center/tenant.yaml have all of them); look: kubectl auth can-i --list`,
       thrown,
     );
   if (thrown.status === 404 && !isNotFound(thrown)) {

@@ -5,8 +5,10 @@ import { apiVersion } from '../../api/group.ts';
 import { mergePatch, pathTo, type ApiClient } from './client.ts';
 import { isNotFound } from './errors.ts';
 
-/** Whom an event is about. */
+/** Whom an event is about: a MigrationTarget, where nothing else is said. */
 export interface EventSubject {
+  readonly apiVersion?: string;
+  readonly kind?: string;
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
@@ -26,7 +28,7 @@ export function createRecorder(client: ApiClient, clock: Clock): Recorder {
   const recent = new Map<string, { readonly name: string; count: number; lastMs: number }>();
 
   async function create(subject: EventSubject, event: HomeEvent, name: string, now: Date): Promise<void> {
-    const { namespace, uid } = subject;
+    const { apiVersion: of = apiVersion, kind = 'MigrationTarget', namespace, uid } = subject;
     const at = now.toISOString();
     await client.call({
       method: 'POST',
@@ -35,7 +37,7 @@ export function createRecorder(client: ApiClient, clock: Clock): Recorder {
         apiVersion: 'v1',
         kind: 'Event',
         metadata: { namespace, name },
-        involvedObject: { apiVersion, kind: 'MigrationTarget', namespace, name: subject.name, uid },
+        involvedObject: { apiVersion: of, kind, namespace, name: subject.name, uid },
         type: event.type,
         reason: event.reason,
         message: bound(event.message),

@@ -4,17 +4,18 @@ import * as z from 'zod';
 import { requestedAtAnnotation } from '../../api/group.ts';
 import { keyText, type TargetKey } from '../../api/target.ts';
 import { isAllowed, type Permission } from '../../rollback/allowed.ts';
-import type { BackupObjects, UnsupportedObjects } from '../../rollback/backup-objects.ts';
+import type { BackupObjects } from '../../rollback/backup-objects.ts';
 import { stalled } from '../../rollback/errors.ts';
-import type { Clock, Declaration, Home } from '../../rollback/ports.ts';
+import type { ApprovalObjects, Clock, Declaration, Home, LeaseStore } from '../../rollback/ports.ts';
 import { resolveValue } from '../directory/secrets.ts';
 import { applyTarget } from './apply.ts';
 import { createApprovals } from './approvals.ts';
 import { createBackupObjects } from './backup-objects.ts';
-import { createClient } from './client.ts';
+import { createClient, type ApiClient } from './client.ts';
 import { connect, type ConnectionOptions } from './connection.ts';
 import { asHomeFailure } from './errors.ts';
 import { createRecorder } from './events.ts';
+import { createLeaseStore } from './lease.ts';
 import {
   asStored,
   collectionPath,
@@ -26,6 +27,7 @@ import {
   writeStatus,
   type Version,
 } from './objects.ts';
+import { readOwnImage, type OwnImage } from './own-image.ts';
 import { readSecret } from './secrets.ts';
 import { statusDigest } from './status-digest.ts';
 import { watchHeads } from './watch.ts';
@@ -48,9 +50,14 @@ export interface KubernetesHomeOptions extends ConnectionOptions {
 export interface KubernetesHome extends Home, AsyncDisposable {
   readonly kind: 'kubernetes';
   readonly backupObjects: BackupObjects;
-  readonly unsupported: UnsupportedObjects;
+  readonly approvalObjects: ApprovalObjects;
+  readonly lease: (name: string) => LeaseStore;
   /** The URL of the API server. */
   readonly server: string;
+  /** For what else is done in the same cluster. */
+  readonly client: ApiClient;
+  /** Throws NotSupported where it can't be told. */
+  readonly ownImage: () => Promise<OwnImage>;
   /** Where targets are looked for that are named without a namespace. */
   readonly namespace: string;
   /** Whether this is a pod, where `notAllowed` (rollback/allowed.ts) refuses what was not allowed. */
@@ -60,6 +67,9 @@ export interface KubernetesHome extends Home, AsyncDisposable {
   /** Whether the cluster is being watched just now: false until `watch` listed once, and while it reconnects. */
   readonly synced: boolean;
 }
+
+/** Several tries fit into the time for which a leader tries to renew; no other call keeps one waiting. */
+const leaseCallSeconds = 4;
 
 const objectList = z.object({
   metadata: z.object({ continue: z.string().optional() }),
@@ -74,6 +84,7 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
   const kubernetes = await import('@kubernetes/client-node');
   const connection = await connect((): KubeConfig => new kubernetes.KubeConfig(), options, env, options.podRoot);
   const client = createClient(kubernetes, connection, options.callTimeoutSeconds);
+  const leaseClient = createClient(kubernetes, connection, leaseCallSeconds);
   const recorder = createRecorder(client, clock);
   const watched = options.allNamespaces === true ? null : connection.namespace;
   const collection = collectionPath(watched);
@@ -130,6 +141,8 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
   return {
     kind: 'kubernetes',
     server: connection.server,
+    client,
+    ownImage: () => readOwnImage(client, connection, env),
     namespace: connection.namespace,
     inPod: connection.inPod,
     get synced() {
@@ -177,8 +190,8 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
       }
     },
 
-    async resolve(source, namespace) {
-      if (source.secretKeyRef !== undefined) return failing(readSecret(client, namespace, source.secretKeyRef));
+    async resolve(source, owner) {
+      if (source.secretKeyRef !== undefined) return failing(readSecret(client, owner, source.secretKeyRef));
       const permission = source.file === undefined ? 'env' : 'file';
       if (!isAllowed(permission, { inPod: connection.inPod, allow })) {
         throw stalled(
@@ -207,9 +220,19 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
     saveReport: () => Promise.resolve(null),
 
     backupObjects: createBackupObjects(client, watched),
-    unsupported: createApprovals(client, watched, clock),
+    ...createApprovals(client, watched, clock),
 
-    [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
+    lease: (name) =>
+      createLeaseStore(leaseClient, {
+        namespace: connection.ownNamespace,
+        name,
+        recorder: createRecorder(leaseClient, clock),
+        onProblem,
+      }),
+
+    async [Symbol.asyncDispose]() {
+      await Promise.all([client[Symbol.asyncDispose](), leaseClient[Symbol.asyncDispose]()]);
+    },
   };
 }
 

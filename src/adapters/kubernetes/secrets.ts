@@ -3,6 +3,8 @@ import { isUtf8 } from 'node:buffer';
 import * as z from 'zod';
 import type { ValueSource } from '../../api/target.ts';
 import { stalled } from '../../rollback/errors.ts';
+import type { Owner } from '../../rollback/ports.ts';
+import { actingAs } from './acting-as.ts';
 import { pathTo, type ApiClient } from './client.ts';
 import { isNotFound } from './errors.ts';
 
@@ -11,12 +13,17 @@ const secret = z.object({ data: z.record(z.string(), z.string()).nullish() });
 /** Throws SecretNotFound; never tells a value. */
 export async function readSecret(
   client: ApiClient,
-  namespace: string,
+  owner: Owner,
   { name, key }: NonNullable<ValueSource['secretKeyRef']>,
 ): Promise<string> {
+  const { namespace } = owner;
   let answer: unknown;
   try {
-    answer = await client.call({ method: 'GET', path: pathTo`/api/v1/namespaces/${namespace}/secrets/${name}` });
+    answer = await client.call({
+      method: 'GET',
+      path: pathTo`/api/v1/namespaces/${namespace}/secrets/${name}`,
+      as: actingAs(owner),
+    });
   } catch (thrown) {
     if (!isNotFound(thrown)) throw thrown;
     throw stalled(

@@ -1,7 +1,7 @@
 /** Which objects changed: a list, then a watch from where the list ended, again and again until aborted. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import * as z from 'zod';
 import type { TargetKey } from '../../api/target.ts';
+import { wait } from '../../rollback/wait.ts';
 import { ApiQuiet, type ApiClient } from './client.ts';
 import { asHomeFailure, ApiError } from './errors.ts';
 
@@ -27,7 +27,8 @@ export interface WatchOptions {
 }
 
 const head = z.looseObject({
-  metadata: z.object({
+  // Of a whole object the rest goes to `onObject`.
+  metadata: z.looseObject({
     name: z.string(),
     namespace: z.string().default(''),
     uid: z.string().default(''),
@@ -164,7 +165,7 @@ export function watchHeads(client: ApiClient, options: WatchOptions): Promise<vo
       }
       // A server that ends every watch at once must not be asked in a tight loop.
       failures = performance.now() - startedAt < 5_000 ? failures + 1 : 0;
-      if (failures > 0) await pause(reconnectMs(failures), signal);
+      if (failures > 0) await wait(reconnectMs(failures), signal);
     }
   }
 
@@ -179,12 +180,3 @@ const isExpired = (thrown: unknown): boolean =>
   thrown instanceof ApiError && (thrown.status === 410 || thrown.reason === 'Expired');
 
 const asError = (thrown: unknown): Error => (thrown instanceof Error ? thrown : new Error(String(thrown)));
-
-/** Ends early, without a word, when aborted. */
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  try {
-    await sleep(ms, undefined, { signal });
-  } catch (thrown) {
-    if (!signal.aborted) throw thrown;
-  }
-}

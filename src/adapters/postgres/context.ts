@@ -1,16 +1,21 @@
-import type { DatabaseSettings } from '../../rollback/ports.ts';
+import type { DatabaseProperties } from '../../rollback/model.ts';
+import type { DatabaseSettings, ScratchServerSettings } from '../../rollback/ports.ts';
 import { parseDatabaseUrl, refuseReservedName } from './database-url.ts';
 import type { Endpoint } from './database-url.ts';
 import { applicationName, applicationNameElsewhere } from './identifiers.ts';
+import type { ServerPlace } from './place.ts';
 import type { Connector, Session } from './session.ts';
 import { toolAccess } from './tool-runs.ts';
 import type { ToolAccess } from './tool-runs.ts';
-import type { ToolFinder, Tools } from './tools.ts';
+import type { Tools } from './tools.ts';
 
 /** What all that is done to one live database shares: where it is, as whom, and the sessions kept open. */
 export interface Context extends AsyncDisposable {
   readonly settings: DatabaseSettings;
+  readonly place: ServerPlace;
   readonly live: string;
+  /** How an empty scratch database is set up; null: as the live one is. */
+  readonly like: DatabaseProperties | null;
   /** The application's role on the live database. */
   readonly application: Endpoint;
   /** Whoever does our work on the live database: the administrator where one is declared, else the application's role. */
@@ -30,11 +35,11 @@ export interface Context extends AsyncDisposable {
   connectAsApplication(database: string): Promise<Session>;
   tools(major: number): Promise<Tools>;
   /** For a tool to reach a database as the worker. */
-  toolAccess(database: string): Promise<ToolAccess>;
+  toolAccess(tools: Tools, database: string): Promise<ToolAccess>;
 }
 
 /** Throws DatabaseUrlInvalid, DatabaseNameRefused. Connects to nothing. */
-export function createContext(settings: DatabaseSettings, connector: Connector, finder: ToolFinder): Context {
+export function createContext(settings: DatabaseSettings, connector: Connector, place: ServerPlace): Context {
   const application = parseDatabaseUrl(settings.url, 'spec.database.urlFrom');
   const live = application.database;
   refuseReservedName(live, settings.maintenanceDatabase);
@@ -47,22 +52,21 @@ export function createContext(settings: DatabaseSettings, connector: Connector, 
 
   const nameOn = (database: string): string =>
     database === live ? applicationName(settings.operationId) : applicationNameElsewhere(settings.operationId, live);
-  const connect = (database: string, as: Endpoint = worker): Promise<Session> =>
-    connector.connect(
-      { ...as, database },
-      {
-        applicationName: nameOn(database),
-        lockTimeoutSeconds: settings.lockTimeoutSeconds,
-        searchPath: 'pinned',
-        writable: database !== live,
-      },
-    );
+  const connect = async (database: string, as: Endpoint = worker): Promise<Session> =>
+    connector.connect(await place.fromHere({ ...as, database }), {
+      applicationName: nameOn(database),
+      lockTimeoutSeconds: settings.lockTimeoutSeconds,
+      searchPath: 'pinned',
+      writable: database !== live,
+    });
   const onLive = keepOpen(() => connect(live));
   const onMaintenance = keepOpen(() => connect(settings.maintenanceDatabase));
 
   return {
     settings,
+    place,
     live,
+    like: null,
     application,
     worker,
     ownBackends: connector.ownBackends,
@@ -71,23 +75,38 @@ export function createContext(settings: DatabaseSettings, connector: Connector, 
     onMaintenance: onMaintenance.get,
     leaveLive: onLive.close,
     connect,
-    connectAsApplication: (database) =>
-      connector.connect(
-        { ...application, database },
-        {
-          applicationName: nameOn(database),
-          lockTimeoutSeconds: settings.lockTimeoutSeconds,
-          searchPath: 'application',
-          writable: false,
-        },
-      ),
-    tools: (major) => finder.find(major),
-    toolAccess: (database) => toolAccess({ ...worker, database }, nameOn(database)),
+    connectAsApplication: async (database) =>
+      connector.connect(await place.fromHere({ ...application, database }), {
+        applicationName: nameOn(database),
+        lockTimeoutSeconds: settings.lockTimeoutSeconds,
+        searchPath: 'application',
+        writable: false,
+      }),
+    tools: (major) => place.tools.find(major),
+    toolAccess: async (tools, database) =>
+      toolAccess(await place.fromTools({ ...worker, database }), nameOn(database), tools),
     async [Symbol.asyncDispose]() {
       abort.abort();
       await Promise.all([onLive.close(), onMaintenance.close()]);
     },
   };
+}
+
+/**
+ * A server that only copies of a live database are on, which is elsewhere: its name is what theirs are made of, and nothing
+ * ever connects to a database of that name here. Throws DatabaseUrlInvalid.
+ */
+export function createScratchContext(
+  { like, ...settings }: ScratchServerSettings,
+  connector: Connector,
+  place: ServerPlace,
+): Context {
+  const field = 'spec.policy.rehearsalServer.urlFrom';
+  const { database: maintenanceDatabase } = parseDatabaseUrl(settings.url, field);
+  const url = new URL(settings.url);
+  url.pathname = `/${encodeURIComponent(like.name)}`;
+  const context = createContext({ ...settings, url: url.href, adminUrl: null, maintenanceDatabase }, connector, place);
+  return { ...context, like: like.properties, onLive: () => context.onMaintenance() };
 }
 
 /** One session, opened when first asked for, and again when it was lost. */

@@ -6,6 +6,8 @@ export interface Endpoint {
   /** A host name, an address, or the absolute directory of a Unix socket. */
   readonly host: string;
   readonly port: number;
+  /** Where the host is reached, where that is not what its name says: an IP address. Certificates are held to the name. */
+  readonly address?: { readonly host: string; readonly port: number };
   readonly user: string;
   readonly password: string | null;
   readonly database: string;

@@ -1,13 +1,17 @@
-import { stat } from 'node:fs/promises';
+import { createWriteStream } from 'node:fs';
+import { mkdir, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { stalled } from '../../rollback/errors.ts';
-import type { DumpResult, Progress } from '../../rollback/ports.ts';
-import { run } from '../process/run.ts';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { type Failure, retry, stalled } from '../../rollback/errors.ts';
+import type { DumpPath, DumpPlace, DumpResult, DumpSink, Progress } from '../../rollback/ports.ts';
+import { CutShort, run } from '../process/run.ts';
 import type { Outcome } from '../process/run.ts';
 import type { Context } from './context.ts';
 import { readProperties } from './properties.ts';
 import { readPosition, takeSnapshot } from './row-counts.ts';
 import { readSchemaFacts } from './schema-facts.ts';
+import { remembered } from './tool-memory.ts';
 import { toolCommand, toolFailure } from './tool-runs.ts';
 import type { Tools } from './tools.ts';
 import { readVersionTable } from './version-table.ts';
@@ -23,23 +27,23 @@ export const jobsFor = (bytes: number): number =>
 const withoutZstd = new Set<string>();
 
 /**
- * Dumps the live database into `directory`, which must not exist. Counts, revisions and properties are read in the very
+ * Dumps the live database into a folder, which must not exist, or a stream. Counts, revisions and properties are read in the very
  * snapshot that pg_dump uses. `--no-sync`: whoever puts the folder into the catalogue fsyncs each file and the folder.
  */
 export async function dump(
   context: Context,
-  directory: string,
+  into: DumpPath | DumpSink,
   progress: Progress,
   signal: AbortSignal = context.signal,
 ): Promise<DumpResult> {
-  if (await exists(directory))
+  if (into.kind === 'path' && (await exists(into.path)))
     throw stalled(
       'BackupFailed',
-      `The folder ${directory} exists already, and a dump never goes into one that may hold another. Remove it.`,
+      `The folder ${into.path} exists already, and a dump never goes into one that may hold another. Remove it.`,
     );
   await using session = await context.connect(context.live);
   const tools = await context.tools(session.server.major);
-  await using access = await context.toolAccess(context.live);
+  const access = await context.toolAccess(tools, context.live);
 
   const position = await readPosition(session);
   return await session.transaction('ISOLATION LEVEL REPEATABLE READ, READ ONLY', async (transaction) => {
@@ -54,16 +58,16 @@ export async function dump(
 
     const reportTables = tableCounter(progress, Number(exported.tables), 'tables dumped');
     const abort = new AbortController();
+    const target = await targetOf(into, tools, Number(exported.size));
     const attempt = (compression: string): Promise<Outcome> =>
       run(
         toolCommand(
+          tools,
           tools.pgDump,
           access,
           [
-            '--format=directory',
-            `--file=${directory}`,
+            ...target.args,
             `--snapshot=${exported.snapshot}`,
-            `--jobs=${jobsFor(Number(exported.size))}`,
             `--compress=${compression}`,
             `--lock-wait-timeout=${Math.round(context.settings.lockTimeoutSeconds * 1000)}`,
             '--no-sync',
@@ -71,6 +75,7 @@ export async function dump(
           ],
           { signal: AbortSignal.any([context.signal, signal, abort.signal]), onStderrLine: reportTables },
         ),
+        target.output === undefined ? {} : { output: target.output },
       );
     const dumping = dumpCompressed(tools, session.server.major, attempt);
     try {
@@ -81,7 +86,7 @@ export async function dump(
       const outcome = await dumping;
       if (outcome.code !== 0) {
         throw toolFailure(
-          `pg_dump into ${directory}`,
+          `pg_dump into ${target.name}`,
           context.worker,
           outcome,
           'BackupFailed',
@@ -94,6 +99,8 @@ export async function dump(
         properties,
         schema,
         tool: tools.version,
+        place: target.place(),
+        format: target.format,
       };
     } catch (error) {
       // Whatever failed first is told; the dump must have ended before its snapshot and its folder go.
@@ -104,19 +111,90 @@ export async function dump(
   });
 }
 
+/** Where a dump goes, and how pg_dump is told. */
+interface Target extends Pick<DumpResult, 'format'> {
+  readonly name: string;
+  readonly args: readonly string[];
+  /** Takes what an attempt writes to its stdout, in place of what the one before wrote. Left out: pg_dump writes by itself. */
+  readonly output?: (content: AsyncIterable<Uint8Array>) => Promise<void>;
+  /** Once it is there. */
+  readonly place: () => DumpPlace;
+}
+
+async function targetOf(into: DumpPath | DumpSink, { seeFiles }: Tools, bytes: number): Promise<Target> {
+  if (into.kind === 'stream') return intoStream(into, bytes);
+  return seeFiles ? intoFolder(into, bytes) : intoFile(into.path);
+}
+
+const intoFolder = (into: DumpPath, bytes: number): Target => ({
+  name: into.path,
+  format: 'directory',
+  args: ['--format=directory', `--file=${into.path}`, `--jobs=${jobsFor(bytes)}`],
+  place: () => into,
+});
+
+const dumpName = 'database.dump';
+
+/** From a tool that doesn't see the folder: one file, which comes by a stream, and so over one connection. */
+async function intoFile(directory: string): Promise<Target> {
+  const path = join(directory, dumpName);
+  const failed = (error: unknown): never => {
+    throw error instanceof CutShort ? error : unwritable(path, error);
+  };
+  await mkdir(directory, { mode: 0o700 }).catch(failed);
+  return {
+    name: directory,
+    format: 'custom',
+    args: ['--format=custom'],
+    output: (content) => pipeline(content, createWriteStream(path, { mode: 0o600 })).catch(failed),
+    place: () => ({ kind: 'path', path }),
+  };
+}
+
+/** The same, but no disk here holds it. */
+function intoStream(sink: DumpSink, bytes: number): Target {
+  let written: DumpPlace | null = null;
+  return {
+    name: 'a stream',
+    format: 'custom',
+    args: ['--format=custom'],
+    output: async (content) => {
+      written = await sink.write(dumpName, content, bytes);
+    },
+    place: () => {
+      if (written === null) throw new Error('nothing was dumped');
+      return written;
+    },
+  };
+}
+
+const unwritable = (path: string, cause: unknown): Failure =>
+  retry(
+    'StorageUnavailable',
+    `The dump can't be written to ${path} (${(cause as NodeJS.ErrnoException).code ?? String(cause)}). Make room or mend the rights of the folder; it is tried again by itself.`,
+    cause,
+  );
+
 /** zstd where this pg_dump has it (16+, and built with it), as it is several times faster; else gzip, both at level 1. */
 async function dumpCompressed(
-  { pgDump }: Tools,
+  { pgDump, seeFiles }: Tools,
   major: number,
   attempt: (compression: string) => Promise<Outcome>,
 ): Promise<Outcome> {
   if (major < 16) return attempt('1');
-  if (!withoutZstd.has(pgDump)) {
+  const tried: Outcome[] = [];
+  const tryZstd = async (): Promise<string | null> => {
+    if (withoutZstd.has(pgDump)) return 'no';
     const outcome = await attempt('zstd:1');
-    if (!(outcome.code !== 0 && /does not support compression/.test(outcome.stderr))) return outcome;
+    tried.push(outcome);
+    if (outcome.code === 0 || !/does not support compression/.test(outcome.stderr)) return null;
     withoutZstd.add(pgDump);
-  }
-  return attempt('gzip:1');
+    return 'no';
+  };
+  // Another machine's can't be looked at from here.
+  const answer = await (seeFiles ? remembered(pgDump, '--compress=zstd', tryZstd) : tryZstd());
+  const [outcome] = tried;
+  return answer === null && outcome !== undefined ? outcome : attempt('gzip:1');
 }
 
 /** Tells the tables of which pg_dump or pg_restore (`--verbose`) has begun the contents. */

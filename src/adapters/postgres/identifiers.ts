@@ -37,6 +37,9 @@ export function derivedName(live: string, purpose: Purpose, id: string): string 
   return name;
 }
 
+/** Whether `derivedName` made this name for a scratch database: an id has no underscores. */
+export const isScratchName = (name: string): boolean => /__s[a-z0-9]{1,40}$/.test(name);
+
 /**
  * Sessions on the live database carry `migration-target/<operationId>`. Those elsewhere (the maintenance database,
  * scratch databases) carry which live database they work for as well: one server may hold many targets, and the end
@@ -46,6 +49,13 @@ export const applicationName = (operationId: string): string => `migration-targe
 
 export const applicationNameElsewhere = (operationId: string, live: string): string =>
   `${applicationName(operationId)}${elsewhereMark(live)}`;
+
+/**
+ * Of whatever a rehearsal's Python connects: told apart from the operation's own sessions wherever it goes, and ended
+ * with them, on the live database as well as elsewhere.
+ */
+export const applicationNameOfRehearsal = (operationId: string, live: string): string =>
+  `${applicationName(operationId)}/rehearsal${elsewhereMark(live)}`;
 
 export const elsewhereMark = (live: string): string =>
   `@${createHash('sha256').update(live).digest('hex').slice(0, 10)}`;

@@ -1,8 +1,10 @@
-import { stalled } from '../../rollback/errors.ts';
-import type { Databases } from '../../rollback/ports.ts';
-import { createContext } from './context.ts';
+import { stalled, type Failure } from '../../rollback/errors.ts';
+import type { Databases, DatabaseSettings, ScratchServerSettings } from '../../rollback/ports.ts';
+import { openCheckServer } from './check-server.ts';
+import { createContext, createScratchContext } from './context.ts';
 import type { Context } from './context.ts';
 import { createLiveDatabase, isClosedBySwap } from './live-database.ts';
+import { onThisMachine, type ServerPlace } from './place.ts';
 import { createConnector } from './session.ts';
 import { createToolFinder } from './tools.ts';
 
@@ -11,15 +13,19 @@ export interface DatabasesOptions {
   readonly toolDirectories?: readonly string[];
   /** false: in `toolDirectories` alone. */
   readonly standardDirectories?: boolean;
+  /** The place of a server whose tools run in a container that is declared; null: they run beside the controller. */
+  readonly placeOf?: (place: NonNullable<DatabaseSettings['place']>) => Promise<ServerPlace | null>;
 }
 
 /** PostgreSQL, as the procedure needs it. */
 export function createDatabases(options: DatabasesOptions = {}): Databases {
   const connector = createConnector();
-  const finder = createToolFinder(options.toolDirectories, options.standardDirectories);
+  const beside = onThisMachine(createToolFinder(options.toolDirectories, options.standardDirectories));
+  const placeOf = async ({ place }: Pick<DatabaseSettings, 'place'>): Promise<ServerPlace> =>
+    (place === null ? null : await options.placeOf?.(place)) ?? beside;
   return {
     async open(settings) {
-      const context = createContext(settings, connector, finder);
+      const context = createContext(settings, connector, await placeOf(settings));
       try {
         await connectOnce(context);
       } catch (error) {
@@ -27,6 +33,18 @@ export function createDatabases(options: DatabasesOptions = {}): Databases {
         throw error;
       }
       return createLiveDatabase(context);
+    },
+    openCheckServer: (settings) => openCheckServer(settings, connector, beside),
+    async openScratchServer(settings) {
+      const context = createScratchContext(settings, connector, await placeOf(settings));
+      try {
+        const { server } = await context.onMaintenance();
+        if (server.major !== settings.like.major) throw otherMajor(settings, server.version);
+        return createLiveDatabase(context);
+      } catch (error) {
+        await context[Symbol.asyncDispose]();
+        throw error;
+      }
     },
   };
 }
@@ -62,3 +80,9 @@ async function refuseAnotherServer(context: Context): Promise<void> {
     );
   }
 }
+
+const otherMajor = ({ like }: ScratchServerSettings, version: string): Failure =>
+  stalled(
+    'ServerNotSupported',
+    `The server of spec.policy.rehearsalServer is PostgreSQL ${version}, and "${like.name}" is on ${like.major}: a rehearsal there would tell little. Put the URL of a server of the same major version there, or leave it out.`,
+  );

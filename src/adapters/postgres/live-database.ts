@@ -3,16 +3,21 @@ import type { LiveDatabase } from '../../rollback/ports.ts';
 import { isClosed, isEndedByCommand } from './connect-errors.ts';
 import { createDatabase, dropDatabase, reserveDatabase, scratchProperties } from './manage.ts';
 import type { Context } from './context.ts';
+import { copyDatabase } from './copy.ts';
+import { cutOff } from './cut-off.ts';
 import { dump } from './dump.ts';
 import { elsewhereMark } from './identifiers.ts';
 import { takeLock } from './lock.ts';
+import { findLoss } from './loss.ts';
 import { readProperties } from './properties.ts';
 import { readState } from './read.ts';
 import { assertIdentity, connectToOwn, copySchema, restoreInto } from './restore.ts';
 import { countRows, findWrites } from './row-counts.ts';
 import { readSchemaFacts } from './schema-facts.ts';
 import type { Session, Statements } from './session.ts';
-import { endSessions } from './sessions.ts';
+import { freeServerBytes } from './free-space.ts';
+import { endSessions, findOthers } from './sessions.ts';
+import { watchStrays } from './strays.ts';
 import { readSwapState, reopen, swap } from './swap.ts';
 import { readVersionTable, stamp } from './version-table.ts';
 
@@ -30,7 +35,8 @@ export function createLiveDatabase(context: Context): LiveDatabase {
     await using maintenance = await context.connect(settings.maintenanceDatabase);
     const { major } = maintenance.server;
     if (properties !== 'scratch') return await createDatabase(maintenance, database, properties, major);
-    const scratch = scratchProperties(await readProperties(await context.onLive(), major), context.worker.user);
+    const like = context.like ?? (await readProperties(await context.onLive(), major));
+    const scratch = scratchProperties(like, context.worker.user);
     return await createDatabase(maintenance, database, scratch, major);
   };
   const dropOwn: LiveDatabase['dropDatabase'] = async (database) => {
@@ -42,16 +48,21 @@ export function createLiveDatabase(context: Context): LiveDatabase {
     read: () => evenIfEnded(async () => readState(await context.onLive(), settings.versionTable)),
     lock: async () => takeLock(await context.connect(settings.maintenanceDatabase), live),
     endOperationSessions: () => endOperationSessions(context),
+    watchStrays: (copy, as) => watchStrays(context, copy, as),
     tools: async () => context.tools((await context.onLive()).server.major),
 
     liveSchema: () =>
       inSnapshot((snapshot, { server }) => readSchemaFacts(snapshot, server.major, settings.versionTable)),
-    async canonicalSchema(scratch, created) {
+    async canonicalSchema(scratch, created, of) {
       const { major } = (await context.onLive()).server;
-      await copySchema(context, major, scratch, created);
+      await copySchema(context, major, { from: of?.name ?? live, into: scratch, ready: created });
       await using session = await connectToOwn(context, scratch);
+      await cutOff(session);
       return await readSchemaFacts(session, major, settings.versionTable);
     },
+    otherSessions: async () => findOthers(await context.onLive(), context.ownBackends),
+    freeBytes: async () =>
+      freeServerBytes(await context.onMaintenance(), context.place.isThisMachine ? context.worker.host : null),
     rowCounts: () => inSnapshot(countRows),
     properties: () => inSnapshot((snapshot, { server }) => readProperties(snapshot, server.major)),
     async query(sql, database) {
@@ -70,6 +81,7 @@ export function createLiveDatabase(context: Context): LiveDatabase {
 
     newDatabase: async (purpose, id) => reserveDatabase(await context.onMaintenance(), live, purpose, id),
     createDatabase: createOwn,
+    copyDatabase: (from, to) => copyDatabase(context, from, to),
     dropDatabase: dropOwn,
     restoreInto: (database, from, progress, signal) => restoreInto(context, database, from, progress, signal),
     async analyze(database) {
@@ -84,6 +96,7 @@ export function createLiveDatabase(context: Context): LiveDatabase {
         versionTable: await readVersionTable(snapshot, settings.versionTable),
       }));
     },
+    findLoss: (before, after, options, progress, signal) => findLoss(context, before, after, options, progress, signal),
     async stamp(database, revisions) {
       await using session = await connectToOwn(context, database);
       await stamp(session, settings.versionTable, revisions, context.application.user);

@@ -5,6 +5,7 @@ import type { LeftOut } from '../../rollback/ports.ts';
 import { derivedName, quoteName } from './identifiers.ts';
 import type { Purpose } from './identifiers.ts';
 import { creationStatements, namedRoles, withoutRoles } from './properties.ts';
+import type { CreationStatement } from './properties.ts';
 import type { Statements } from './session.ts';
 
 export interface DatabaseRow {
@@ -27,7 +28,7 @@ export async function findDatabases(
 }
 
 /** Far above where the server's own counter is, in all likelihood for good; 32 bits, unsigned. */
-const oidRange = { from: 3_000_000_000, to: 4_294_000_000 } as const;
+export const oidRange = { from: 3_000_000_000, to: 4_294_000_000 } as const;
 
 /** A name and an oid, neither of them in use, to be journalled before the database exists. */
 export async function reserveDatabase(
@@ -58,16 +59,24 @@ export async function createDatabase(
   await dropDatabase(maintenance, database);
   const roles = await goneRoles(maintenance, namedRoles(properties));
   const possible = withoutRoles(properties, new Set(roles), maintenance.subject.role);
-  const settings: string[] = [];
-  for (const { sql, setting } of creationStatements(database, possible, major)) {
+  return { roles, settings: await runCreation(maintenance, creationStatements(database, possible, major)) };
+}
+
+/** Runs them one by one; says which settings the worker may not make. */
+export async function runCreation(
+  maintenance: Statements,
+  statements: readonly CreationStatement[],
+): Promise<readonly string[]> {
+  const refused: string[] = [];
+  for (const { sql, setting } of statements) {
     try {
       await maintenance.script('Creating a database', sql);
     } catch (error) {
       if (setting === null || !(error instanceof Failure) || error.reason !== 'PermissionDenied') throw error;
-      settings.push(setting);
+      refused.push(setting);
     }
   }
-  return { roles, settings };
+  return refused;
 }
 
 async function goneRoles(maintenance: Statements, roles: readonly string[]): Promise<readonly string[]> {
@@ -114,6 +123,25 @@ export async function dropDatabase(maintenance: Statements, database: OwnDatabas
       'Making a database no template',
       `ALTER DATABASE ${quoteName(database.name)} IS_TEMPLATE false`,
     );
-  await maintenance.script('Dropping a database', `DROP DATABASE ${quoteName(database.name)} WITH (FORCE)`);
+  await dropByForce(maintenance, database);
   return true;
+}
+
+/**
+ * FORCE wants to end autovacuum in the database as well, which only a superuser may. Without it the server ends that by
+ * itself, and what is left is to end the sessions of people.
+ */
+async function dropByForce(maintenance: Statements, { name }: OwnDatabase): Promise<void> {
+  const drop = `DROP DATABASE ${quoteName(name)}`;
+  try {
+    await maintenance.script('Dropping a database', `${drop} WITH (FORCE)`);
+  } catch (error) {
+    if (!(error instanceof Failure) || error.reason !== 'PermissionDenied') throw error;
+    await maintenance.rows(
+      'Ending the sessions on a database',
+      `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend'`,
+      [name],
+    );
+    await maintenance.script('Dropping a database', drop);
+  }
 }

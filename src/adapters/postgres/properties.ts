@@ -34,8 +34,12 @@ interface Row {
   readonly settings: readonly { readonly role: string | null; readonly setting: string }[];
 }
 
-/** What a dump of the database does not carry of it, from the session's own database. */
-export async function readProperties(session: Statements, major: number): Promise<DatabaseProperties> {
+/** What a dump of the database does not carry of it: of the session's own, or of the one of that name. */
+export async function readProperties(
+  session: Statements,
+  major: number,
+  database: string | null = null,
+): Promise<DatabaseProperties> {
   // datlocale was called daticulocale before 17; daticurules came with 16.
   const locale = major >= 17 ? 'd.datlocale' : 'd.daticulocale';
   const [row] = await session.rows<Row>(
@@ -51,12 +55,13 @@ export async function readProperties(session: Statements, major: number): Promis
         FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) WITH ORDINALITY AS c (setting, place)
         WHERE s.setdatabase = d.oid) AS settings
      FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace
-     WHERE d.datname = current_database()`,
+     WHERE d.datname = coalesce($1, current_database())`,
+    [database],
   );
   if (!row)
     throw stalled(
       'InternalError',
-      `${session.subject.where} does not find itself in pg_database. Read the server's log.`,
+      `${session.subject.where} does not find ${database ?? 'itself'} in pg_database. Read the server's log.`,
     );
   return {
     owner: row.owner,
@@ -152,15 +157,21 @@ export function creationStatements(
     `CREATE DATABASE ${name} OID = ${database.oid} TEMPLATE = template0 OWNER = ${quoteName(properties.owner)} ` +
     `ENCODING = ${quoteText(properties.encoding)} LC_COLLATE = ${quoteText(properties.collate)} LC_CTYPE = ${quoteText(properties.ctype)}${locale}` +
     `${properties.tablespace === 'pg_default' ? '' : ` TABLESPACE = ${quoteName(properties.tablespace)}`} CONNECTION LIMIT = ${properties.connectionLimit}`;
+  return [{ sql: create, setting: null }, ...settingUpStatements(database.name, properties)];
+}
+
+/** What follows the creation: rights, settings and the comment. */
+export function settingUpStatements(
+  database: string,
+  { statements, comment }: Pick<DatabaseProperties, 'statements' | 'comment'>,
+): readonly CreationStatement[] {
+  const name = quoteName(database);
   return [
-    { sql: create, setting: null },
-    ...properties.statements.map((statement) => ({
+    ...statements.map((statement) => ({
       sql: statement.replaceAll(placeholder, () => name),
       setting: / SET /.test(statement) ? shortName(statement) : null,
     })),
-    ...(properties.comment === null
-      ? []
-      : [{ sql: `COMMENT ON DATABASE ${name} IS ${quoteText(properties.comment)}`, setting: null }]),
+    ...(comment === null ? [] : [{ sql: `COMMENT ON DATABASE ${name} IS ${quoteText(comment)}`, setting: null }]),
   ];
 }
 

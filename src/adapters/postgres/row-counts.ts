@@ -1,3 +1,4 @@
+import type { QueryResultRow } from 'pg';
 import type { RowCounts, Snapshot } from '../../rollback/model.ts';
 import type { TableWrites } from '../../rollback/ports.ts';
 import { qualified, quoteText } from './identifiers.ts';
@@ -16,11 +17,11 @@ interface Table {
 }
 
 /** Large objects live in the system's own tables, and are an application's data all the same. */
-const largeObjects: Table = {
+export const largeObjects: Table = {
   key: 'pg_catalog.pg_largeobject_metadata',
   sql: 'ONLY pg_catalog.pg_largeobject_metadata',
 };
-const largeObjectPages: Table = { key: 'pg_catalog.pg_largeobject', sql: 'ONLY pg_catalog.pg_largeobject' };
+export const largeObjectPages: Table = { key: 'pg_catalog.pg_largeobject', sql: 'ONLY pg_catalog.pg_largeobject' };
 
 async function tablesOf(session: Statements): Promise<readonly Table[]> {
   const rows = await session.rows<{ schema: string; name: string }>('Listing the tables', userTables);
@@ -30,21 +31,33 @@ async function tablesOf(session: Statements): Promise<readonly Table[]> {
 /** Statements of some size each, so that a thousand tables are neither a thousand round trips nor one endless plan. */
 const tablesPerStatement = 100;
 
-async function perTable<Row extends { key: string }>(
+/** The rows of all of them, which have the same columns. `before` is called before each statement: where it throws, no more are run. */
+export async function rowsOfAll<Row extends QueryResultRow>(
+  session: Statements,
+  doing: string,
+  selects: readonly string[],
+  before: () => void = () => undefined,
+): Promise<Row[]> {
+  const all: Row[] = [];
+  for (let index = 0; index < selects.length; index += tablesPerStatement) {
+    before();
+    const some = selects.slice(index, index + tablesPerStatement);
+    all.push(...(await session.rows<Row>(doing, some.join('\nUNION ALL\n'))));
+  }
+  return all;
+}
+
+const perTable = <Row extends { key: string }>(
   session: Statements,
   doing: string,
   tables: readonly Table[],
   columns: string,
-): Promise<Row[]> {
-  const all: Row[] = [];
-  for (let index = 0; index < tables.length; index += tablesPerStatement) {
-    const selects = tables
-      .slice(index, index + tablesPerStatement)
-      .map(({ key, sql }) => `SELECT ${quoteText(key)} AS key, ${columns} FROM ${sql}`);
-    all.push(...(await session.rows<Row>(doing, selects.join('\nUNION ALL\n'))));
-  }
-  return all;
-}
+): Promise<Row[]> =>
+  rowsOfAll<Row>(
+    session,
+    doing,
+    tables.map(({ key, sql }) => `SELECT ${quoteText(key)} AS key, ${columns} FROM ${sql}`),
+  );
 
 /** Exact counts, in whatever snapshot the session is in. Large objects are counted where there are any. */
 export async function countRows(session: Statements): Promise<RowCounts> {
@@ -177,10 +190,13 @@ async function isNewer(session: Statements, then: Snapshot): Promise<string> {
 }
 
 /** An object's content is in pages of their own, which superusers and pg_read_all_data may read. */
-async function largeObjectTables(session: Statements): Promise<readonly Table[]> {
+export async function mayReadPages(session: Statements): Promise<boolean> {
   const [row] = await session.rows<{ readable: boolean }>(
     'Reading a right',
     `SELECT has_table_privilege('pg_largeobject', 'SELECT') AS readable`,
   );
-  return row?.readable === true ? [largeObjects, largeObjectPages] : [largeObjects];
+  return row?.readable === true;
 }
+
+const largeObjectTables = async (session: Statements): Promise<readonly Table[]> =>
+  (await mayReadPages(session)) ? [largeObjects, largeObjectPages] : [largeObjects];

@@ -70,8 +70,8 @@ export function createConnector(): Connector {
     const place = `${endpoint.host}:${endpoint.port}`;
     const attempt = async (secured: boolean): Promise<Client> => {
       const client = new Client({
-        host: endpoint.host,
-        port: endpoint.port,
+        host: endpoint.address?.host ?? endpoint.host,
+        port: endpoint.address?.port ?? endpoint.port,
         user: endpoint.user,
         // A function is never printed, and keeps PGPASSWORD and ~/.pgpass of whoever started us out of it.
         password: () => endpoint.password ?? '',

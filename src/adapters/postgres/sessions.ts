@@ -60,3 +60,15 @@ export async function endSessions(
     await delay(wait);
   }
 }
+
+/** Who else is connected to the session's database, neither the server's own workers nor these backends; at most five. */
+export async function findOthers(session: Statements, own: ReadonlySet<number>): Promise<readonly string[]> {
+  const rows = await session.rows<{ who: string }>(
+    'Listing sessions',
+    `SELECT format('%s (pid %s, %s)', usename, pid, coalesce(nullif(application_name, ''), state, 'no name')) AS who
+     FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' AND NOT pid = ANY($1::int[])
+     ORDER BY backend_start LIMIT 5`,
+    [[...own]],
+  );
+  return rows.map(({ who }) => who);
+}

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
+import { isIP } from 'node:net';
 import { join } from 'node:path';
 import type { ConnectionOptions } from 'node:tls';
 import type { Endpoint } from './database-url.ts';
@@ -23,6 +24,7 @@ export async function tlsFor(endpoint: Endpoint): Promise<Tls> {
   const verifiesChain = mode.startsWith('verify-') || (mode === 'require' && trusted !== undefined);
   const options: ConnectionOptions = { rejectUnauthorized: verifiesChain };
   if (trusted !== undefined) options.ca = trusted;
+  if (endpoint.address !== undefined && isIP(endpoint.host) === 0) options.servername = endpoint.host;
   if (mode !== 'verify-full') options.checkServerIdentity = () => undefined;
   if (p['sslcert'] !== undefined) options.cert = await readFile(p['sslcert'], 'utf8');
   if (p['sslkey'] !== undefined) options.key = await readFile(p['sslkey'], 'utf8');

@@ -1,9 +1,18 @@
 import { access, constants, readdir } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { stalled } from '../../rollback/errors.ts';
+import type { Launcher } from '../process/launcher.ts';
+import { localLauncher } from '../process/local.ts';
 import { run } from '../process/run.ts';
+import { remembered } from './tool-memory.ts';
 
 export interface Tools {
+  /** Where they are started. */
+  readonly launcher: Launcher;
+  /** For messages: ` in the container unicorn-postgresql`; empty beside the controller. */
+  readonly where: string;
+  /** Whether they see our files; else a dump is streamed to them and from them. */
+  readonly seeFiles: boolean;
   readonly pgDump: string;
   readonly pgRestore: string;
   readonly psql: string;
@@ -40,16 +49,17 @@ async function findTools(
   standardDirectories: boolean,
 ): Promise<Tools> {
   const searched: string[] = [];
+  const launcher = hostLauncher();
   for (const directory of await candidateDirectories(ownDirectories, standardDirectories ? standard(major) : [])) {
     const tools = {
       pgDump: join(directory, 'pg_dump'),
       pgRestore: join(directory, 'pg_restore'),
       psql: join(directory, 'psql'),
     };
-    const versions = await Promise.all(Object.values(tools).map(versionOf));
+    const versions = await Promise.all(Object.values(tools).map((tool) => versionOf(tool, launcher)));
     const [version] = versions;
     if (version != null && versions.every((text) => text !== null && majorOf(text) === major))
-      return { ...tools, version };
+      return { ...tools, version, launcher, where: '', seeFiles: true };
     searched.push(`${directory} (${version ?? 'no pg_dump'})`);
   }
   throw stalled(
@@ -88,20 +98,29 @@ async function candidateDirectories(
 /** A directory of the list that is not there holds no tools. */
 const listed = (directory: string): Promise<readonly string[]> => readdir(directory).catch(() => []);
 
-/** `pg_dump (PostgreSQL) 16.4 (Debian …)` → `pg_dump (PostgreSQL) 16.4`; null: not there, or not to be run. */
-async function versionOf(program: string): Promise<string | null> {
+/** e.g. `pg_dump (PostgreSQL) 16.4`, of what prints `pg_dump (PostgreSQL) 16.4 (Debian …)`; null: not there, or not to be run. */
+async function versionOf(program: string, launcher: Launcher): Promise<string | null> {
   try {
     await access(program, constants.X_OK);
-    const { code, stdout } = await run({
-      program,
-      args: ['--version'],
-      env: { LC_ALL: 'C', PATH: process.env['PATH'] ?? '' },
+    return await remembered(program, '--version', async () => {
+      const { code, stdout } = await run({ launcher, program, args: ['--version'], env: { LC_ALL: 'C' } });
+      return code === 0 ? versionIn(stdout) : null;
     });
-    return code === 0 ? (/^\S+ \(PostgreSQL\) [0-9.a-z]+/.exec(stdout)?.[0] ?? null) : null;
   } catch {
     // A directory of the list without the tool, or a tool for another machine: the search goes on, and names what it saw.
     return null;
   }
 }
 
-const majorOf = (version: string): number => Number(/ (\d+)[0-9.a-z]*$/.exec(version)?.[1]);
+/** Of what `pg_dump --version` prints; null: that is something else. */
+export const versionIn = (printed: string): string | null =>
+  /^\S+ \(PostgreSQL\) [0-9.a-z]+/.exec(printed)?.[0] ?? null;
+
+export const majorOf = (version: string): number => Number(/ (\d+)[0-9.a-z]*$/.exec(version)?.[1]);
+
+/** A tool of ours is ended by its own, and a Ctrl-C at the terminal reaches it too. */
+const hostLauncher = (): Launcher =>
+  localLauncher({
+    environment: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '/' },
+    group: false,
+  });

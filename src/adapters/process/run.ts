@@ -1,28 +1,18 @@
-import { spawn } from 'node:child_process';
-import type { ChildProcess, ChildProcessWithoutNullStreams } from 'node:child_process';
+/** Programs that are run to their end, and judged by it: PostgreSQL's tools. */
 import { createInterface } from 'node:readline';
-import { PassThrough } from 'node:stream';
+import { PassThrough, pipeline as connect } from 'node:stream';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import type { Child, Ending, Launcher, Program } from './launcher.ts';
 
-export interface Command {
-  /** An absolute path: no shell and no PATH are asked. */
-  readonly program: string;
-  readonly args: readonly string[];
-  /** The whole environment of the child: nothing is inherited. */
-  readonly env: Readonly<Record<string, string>>;
-  readonly cwd?: string;
-  /** Open files that the child gets too, as its descriptors from 3 on. */
-  readonly inherit?: readonly number[];
+export interface Command extends Program {
+  readonly launcher: Launcher;
   readonly onStderrLine?: (line: string) => void;
-  /** Ends the child (SIGTERM, by its own pid; SIGKILL where that is not heard). */
+  /** Ends the child (SIGTERM; SIGKILL where that is not heard). */
   readonly signal?: AbortSignal;
 }
 
-export interface Outcome {
-  /** Null where a signal ended it. */
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
+export interface Outcome extends Ending {
   /** What it wrote, the last `outputLimit` bytes of each. */
   readonly stdout: string;
   readonly stderr: string;
@@ -36,25 +26,17 @@ const killAfterMs = 5000;
 export interface Running {
   readonly stdin: Writable;
   readonly stdout: Readable;
-  /** Resolves when it has ended and its output is read. Rejects where it could not be started. */
+  /** Resolves when it has ended and its output is read. */
   readonly ended: Promise<Outcome>;
   readonly kill: () => void;
 }
 
-/** Starts a program without a shell. `collectStdout: false` leaves stdout to the caller. */
-export function start(
+/** Starts a program. `collectStdout: false` leaves stdout to the caller. Throws what the launcher throws. */
+export async function start(
   command: Command,
   options: { readonly collectStdout: boolean } = { collectStdout: true },
-): Running {
-  const child = spawn(command.program, [...command.args], {
-    env: { ...command.env },
-    stdio: ['pipe', 'pipe', 'pipe', ...(command.inherit ?? [])],
-    ...(command.cwd === undefined ? {} : { cwd: command.cwd }),
-    // All three are pipes; the types only know that of a list of exactly three.
-  }) as ChildProcessWithoutNullStreams;
-  // A child that ends before it has read everything closes its end; its exit status is what tells why.
-  child.stdin.on('error', () => undefined);
-
+): Promise<Running> {
+  const child = await command.launcher.launch(command);
   let stdout = '';
   let stderr = '';
   if (options.collectStdout) {
@@ -68,23 +50,38 @@ export function start(
 
   const kill = (): void => terminate(child);
   command.signal?.addEventListener('abort', kill, { once: true });
-  const ended = new Promise<Outcome>((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }));
-  }).finally(() => command.signal?.removeEventListener('abort', kill));
+  const ended = child.ended
+    .then((ending) => ({ ...ending, stdout, stderr }))
+    .finally(() => command.signal?.removeEventListener('abort', kill));
   if (command.signal?.aborted) kill();
   return { stdin: child.stdin, stdout: child.stdout, ended, kill };
 }
 
-/** Runs a program to its end. `input` is fed to its stdin. */
-export async function run(command: Command, input?: Readable): Promise<Outcome> {
-  const running = start(command);
-  if (input === undefined) {
-    running.stdin.end();
-    return running.ended;
-  }
+/** The end of the output of a program that did not end well: so that nobody takes it for the whole. */
+export class CutShort extends Error {
+  override readonly name = 'CutShort';
+}
+
+/**
+ * Runs a program to its end. `input` is fed to its stdin, and `output` takes its stdout, where there is one: that throws
+ * at its end unless the program ended well.
+ */
+export async function run(
+  command: Command,
+  {
+    input,
+    output,
+  }: {
+    readonly input?: AsyncIterable<Uint8Array>;
+    readonly output?: (content: AsyncIterable<Uint8Array>) => Promise<void>;
+  } = {},
+): Promise<Outcome> {
+  const running = await start(command, { collectStdout: output === undefined });
+  const taking = output?.(wholeOutput(running));
+  taking?.catch(() => running.kill()); // told below
   try {
-    await pipeline(input, running.stdin);
+    if (input === undefined) running.stdin.end();
+    else await pipeline(input, running.stdin);
   } catch (error) {
     // The child went away first: its outcome tells why. Anything else is the input's own failure.
     if (!isBrokenPipe(error)) {
@@ -93,31 +90,58 @@ export async function run(command: Command, input?: Readable): Promise<Outcome> 
       throw error;
     }
   }
-  return running.ended;
+  const outcome = await running.ended;
+  await taking?.catch((error: unknown) => {
+    if (!(error instanceof CutShort)) throw error; // else the outcome tells
+  });
+  return outcome;
 }
 
-/** Runs `left | right`, where `right` may have to wait while `left` begins; both outcomes. No child is left behind. */
-export async function pipe(left: Command, right: Promise<Command>): Promise<readonly [Outcome, Outcome]> {
-  const from = start(left, { collectStdout: false });
+function wholeOutput({ stdout, ended }: Running): AsyncIterable<Uint8Array> {
+  // When a child ends, Node discards what nobody has begun to read of its output: so it is read from the start.
+  const output = connect(stdout, new PassThrough(), () => undefined);
+  return (async function* () {
+    yield* output as AsyncIterable<Uint8Array>;
+    if ((await ended).code !== 0) throw new CutShort();
+  })();
+}
+
+/**
+ * Runs `left | right`, where `right` may have to wait while `left` begins; both outcomes. The left one is null where it
+ * was ended since `right` had failed: what it says of itself then is no news. No child is left behind.
+ */
+export async function pipe(
+  left: Command,
+  right: Promise<Command>,
+): Promise<readonly [left: Outcome | null, right: Outcome]> {
+  right.catch(() => undefined); // told below
+  const from = await start(left, { collectStdout: false });
   from.stdin.end();
-  from.ended.catch(() => undefined); // told below; it may fail to start while `right` is waited for
   // When a child ends, Node discards what nobody has begun to read of its output: so it is read from the start.
   const output = from.stdout.pipe(new PassThrough());
   let to: Running;
   try {
-    to = start(await right);
+    to = await start(await right);
   } catch (error) {
     from.kill();
     output.resume();
     await from.ended;
     throw error;
   }
-  const flow = pipeline(output, to.stdin).catch((error: unknown) => {
-    from.kill();
+  let runs = true;
+  const fromEnded = from.ended.finally(() => (runs = false));
+  let isCutOff = false;
+  const flow = pipeline(output, to.stdin).catch(async (error: unknown) => {
+    // A reader may be done with all that it needs before the writer has ended: that one then ends by itself.
+    const failed = !isBrokenPipe(error) || (await to.ended).code !== 0;
+    // One that has written all that it will is waited for: it may be its own end that the reader fell over.
+    isCutOff = failed && runs && !from.stdout.readableEnded;
+    if (isCutOff) from.kill();
+    else from.stdout.resume();
     if (!isBrokenPipe(error)) throw error;
   });
-  const [, ...outcomes] = await Promise.all([flow, from.ended, to.ended]);
-  return outcomes;
+  const [, leftOutcome, rightOutcome] = await Promise.all([flow, fromEnded, to.ended]);
+  return [isCutOff ? null : leftOutcome, rightOutcome];
 }
 
 function isBrokenPipe(error: unknown): boolean {
@@ -128,10 +152,9 @@ function isBrokenPipe(error: unknown): boolean {
   );
 }
 
-function terminate(child: ChildProcess): void {
-  if (child.exitCode !== null || child.signalCode !== null) return;
+function terminate(child: Child): void {
   child.kill('SIGTERM');
   const timer = setTimeout(() => child.kill('SIGKILL'), killAfterMs);
   timer.unref();
-  child.once('exit', () => clearTimeout(timer));
+  void child.ended.finally(() => clearTimeout(timer));
 }

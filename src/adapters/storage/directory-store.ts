@@ -1,13 +1,24 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { chmod, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isNativeError } from 'node:util/types';
 import type { TargetKey } from '../../api/target.ts';
-import { Failure, stalled } from '../../rollback/errors.ts';
+import { stalled } from '../../rollback/errors.ts';
 import type { BackupManifest, SchemaFacts } from '../../rollback/model.ts';
-import type { BackupDraft, BackupStore, BrokenBackup } from '../../rollback/ports.ts';
-import { isBackupIdOf, newBackupId } from './backup-id.ts';
+import type { BackupDraft, BrokenBackup, DumpPlace } from '../../rollback/ports.ts';
+import { isBackupIdOf } from './backup-id.ts';
+import {
+  catalogueOf,
+  CommonStore,
+  dumpFileOf,
+  manifestName,
+  markOf,
+  notWhole,
+  schemaName,
+  taken,
+} from './common-store.ts';
 import { errorCode } from './errors.ts';
+import { assertExternalSize, assertExternalUnchanged } from './external-dump.ts';
 import { freeBytesAt, onStorage, storageFailure } from './failures.ts';
 import {
   ensureDirectory,
@@ -17,32 +28,26 @@ import {
   readBounded,
   syncDirectory,
   temporaryName,
-  writeDurably,
 } from './files.ts';
-import { BackupProblem, formatManifest, longestManifest, parseManifest } from './manifest.ts';
-import { readReachedSchema, writeReachedSchema } from './reached-schemas.ts';
-import { readRestoreRecord, restoreRecordName, writeRestoreRecord } from './restore-records.ts';
-import { longestSchema, packSchema, unpackSchema } from './schema-file.ts';
+import { keptInDirectory } from './kept-files.ts';
+import { BackupProblem, longestManifest, sizeOf } from './manifest.ts';
+import { restoreRecordName } from './restore-records.ts';
 
-const manifestName = 'manifest.json';
-const schemaName = /^schema-[0-9a-f]{16}\.json\.gz$/;
 /** A draft carries the mark of its operation in its name, so that there is no moment without an owner. */
 const temporaryFolder = /^\.(?<id>.+)\.(?<mark>[0-9a-f]{8})\.(?<kind>partial|removing)$/;
 /** Files read at a time: enough to keep a disk busy, few enough for a small machine. */
 const parallel = 4;
-type Database = { readonly systemIdentifier: string; readonly name: string };
 
 /**
  * The backups of one target below one folder, `<root>/<id>/{manifest.json, schema-….json.gz, dump/…, restores/…}`.
  * Several processes may use the folder at a time, since everything appears, changes and goes by a rename.
  */
-export class DirectoryStore implements BackupStore {
+export class DirectoryStore extends CommonStore {
   readonly #root: string;
-  readonly #target: TargetKey;
 
   constructor(root: string, target: TargetKey) {
+    super(keptInDirectory(root), target);
     this.#root = root;
-    this.#target = target;
   }
 
   async list(): Promise<{ backups: BackupManifest[]; broken: BrokenBackup[] }> {
@@ -55,22 +60,13 @@ export class DirectoryStore implements BackupStore {
         throw error;
       }
     });
-    const mine = names.filter((name) => isBackupIdOf(this.#target, name));
+    const mine = names.filter((name) => isBackupIdOf(this.target, name));
     const found = await mapLimited(mine, parallel, (id) => this.#inspect(id));
-    const backups = found.filter((it) => it !== null).filter((it) => 'version' in it);
-    const broken = found.filter((it) => it !== null).filter((it) => 'problem' in it);
-    return {
-      backups: backups.toSorted((a, b) => byTime(b, a)),
-      broken: broken.toSorted((a, b) => (a.id < b.id ? 1 : -1)),
-    };
-  }
-
-  newId(at: Date): string {
-    return newBackupId(this.#target, at);
+    return catalogueOf(found);
   }
 
   async begin(id: string, operationId: string): Promise<BackupDraft> {
-    this.#assertId(id);
+    this.assertId(id);
     const name = `.${id}.${markOf(operationId)}.partial`;
     const partial = join(this.#root, name);
     await onStorage(this.#root, async () => {
@@ -81,61 +77,31 @@ export class DirectoryStore implements BackupStore {
       });
     });
     return {
-      dumpDirectory: join(partial, 'dump'),
-      commit: (manifest, schema) => this.#commit(id, partial, manifest, schema),
+      dump: { kind: 'path', path: join(partial, 'dump') },
+      commit: (manifest, schema) => this.#commit(id, name, manifest, schema),
       discard: () => onStorage(this.#root, () => this.#delete(name, id)),
     };
   }
 
   async check(id: string): Promise<{ ok: true } | { ok: false; problem: string }> {
-    this.#assertId(id);
-    await this.#assertExists(id);
+    this.assertId(id);
+    await this.assertExists(id);
     try {
-      await this.#compare(id, await this.#read(id));
+      await this.#compare(id, await this.read(id));
       return { ok: true };
     } catch (error) {
-      return { ok: false, problem: problemOf(error) };
+      return { ok: false, problem: this.problemOf(error) };
     }
   }
 
-  dumpPath(manifest: BackupManifest): string {
-    const folder = this.#folder(manifest.id);
-    if (manifest.format === 'directory') return join(folder, 'dump');
-    const file = manifest.files.find(({ path }) => path.startsWith('dump/'));
-    if (file === undefined) throw new Error(`the plain backup ${manifest.id} names no file in dump/`);
-    return join(folder, file.path);
-  }
-
-  async schema(id: string): Promise<SchemaFacts | null> {
-    const manifest = await this.#readOrFail(id);
-    const file = manifest.files.find(({ path }) => schemaName.test(path));
-    if (file === undefined) return null;
-    return this.#orInvalid(id, async () => {
-      const content = await readBounded(join(this.#folder(id), file.path), longestSchema);
-      if (createHash('sha256').update(content).digest('hex') !== file.sha256) {
-        throw new BackupProblem(`${file.path} has another checksum than when it was written`);
-      }
-      return unpackSchema(content);
-    });
-  }
-
-  async markVerified(id: string, at: string, schema: SchemaFacts): Promise<void> {
-    const manifest = await this.#readOrFail(id);
-    const folder = this.#folder(id);
-    await onStorage(this.#root, async () => {
-      const dump = manifest.files.filter(({ path }) => !schemaName.test(path));
-      const facts = { digest: schema.digest, major: schema.major };
-      const files = [...dump, await writeSchema(folder, schema)];
-      await writeManifest(folder, { ...manifest, verifiedAt: at, schema: facts, files, sizeBytes: sizeOf(files) });
-      const replaced = manifest.files.filter(
-        ({ path }) => schemaName.test(path) && !files.some((file) => file.path === path),
-      );
-      for (const { path } of replaced) await rm(join(folder, path), { force: true });
-    });
+  dumpOf(manifest: BackupManifest): DumpPlace {
+    if (manifest.external !== undefined) return { kind: 'path', path: manifest.external.path };
+    const file = manifest.format === 'directory' ? 'dump' : dumpFileOf(manifest).path;
+    return { kind: 'path', path: join(this.#folder(manifest.id), file) };
   }
 
   async remove(id: string): Promise<void> {
-    this.#assertId(id);
+    this.assertId(id);
     await onStorage(this.#root, () => this.#delete(id, id));
   }
 
@@ -144,70 +110,41 @@ export class DirectoryStore implements BackupStore {
       await ensureDirectory(this.#root);
       for (const name of await readdir(this.#root)) {
         const { id, mark, kind } = temporaryFolder.exec(name)?.groups ?? {};
-        if (id === undefined || !isBackupIdOf(this.#target, id)) continue;
+        if (id === undefined || !isBackupIdOf(this.target, id)) continue;
         // What was being removed may go, whoever began it.
         if (kind === 'removing' || mark === markOf(operationId)) await this.#delete(name, id);
       }
     });
   }
 
-  async recordSchema(database: Database, revisions: readonly string[], facts: SchemaFacts): Promise<void> {
-    await onStorage(this.#root, async () => {
-      await writeReachedSchema(this.#root, { target: this.#target, database, revisions }, facts);
-    });
-  }
-
-  async recordedSchema(database: Database, revisions: readonly string[], major: number): Promise<SchemaFacts | null> {
-    const facts = await onStorage(this.#root, () =>
-      readReachedSchema(this.#root, { target: this.#target, database, revisions }),
-    );
-    return facts?.major === major ? facts : null;
-  }
-
   freeBytes(): Promise<number | null> {
     return freeBytesAt(this.#root);
   }
 
-  async recordRestore(id: string, database: Database, state: 'intended' | 'done'): Promise<void> {
-    await this.#readOrFail(id);
-    await onStorage(this.#root, () => writeRestoreRecord(this.#folder(id), database, state));
-  }
-
-  async restoreRecord(id: string, database: Database): Promise<'intended' | 'done' | null> {
-    await this.#assertExists(id);
-    return this.#orInvalid(id, () => readRestoreRecord(this.#folder(id), database));
-  }
-
   /** The backup's path. Throws where `id` is none of this target's, so that nothing else can become a path. */
   #folder(id: string): string {
-    this.#assertId(id);
+    this.assertId(id);
     return join(this.#root, id);
   }
 
-  #assertId(id: string): void {
-    if (isBackupIdOf(this.#target, id)) return;
-    throw stalled(
-      'BackupNotFound',
-      `${JSON.stringify(id)} is not the id of a backup of ${this.#target.namespace}/${this.#target.name}. ` +
-        `See those that there are: migration-target backups ${this.#target.name}`,
-    );
-  }
-
-  async #assertExists(id: string): Promise<void> {
+  protected override async assertExists(id: string): Promise<void> {
     const folder = this.#folder(id);
     if (await onStorage(this.#root, () => exists(folder))) return;
     throw stalled(
       'BackupNotFound',
       `The backup folder ${this.#root} has no backup ${id}. ` +
-        `See those that there are: migration-target backups ${this.#target.name}`,
+        `See those that there are: migration-target backups ${this.target.name}`,
     );
   }
 
   /** One entry of the catalogue; null where it went away meanwhile. Throws nothing. */
   async #inspect(id: string): Promise<BackupManifest | BrokenBackup | null> {
     const folder = this.#folder(id);
+    let external: BackupManifest['external'];
     try {
-      const manifest = await this.#read(id);
+      const manifest = await this.read(id);
+      external = manifest.external;
+      if (external !== undefined) await assertExternalSize(external);
       await mapLimited(manifest.files, parallel, async ({ path, bytes }) => {
         const stat = await lstat(join(folder, path));
         if (!stat.isFile()) throw new BackupProblem(`${path} is not a regular file`);
@@ -216,41 +153,30 @@ export class DirectoryStore implements BackupStore {
       return manifest;
     } catch (error) {
       if (!(await exists(folder).catch(() => true))) return null;
-      const remedy = `It is never used. Look at it: ls -la '${folder}'; remove it if it is of no use: rm -r '${folder}'`;
-      return { id, problem: `${problemOf(error)}. ${remedy}` };
+      const remedy =
+        external === undefined
+          ? `It is never used. Look at it: ls -la '${folder}'; remove it if it is of no use: rm -r '${folder}'`
+          : `It is never used. Look at it: ls -l '${external.path}'; to forget the entry, which leaves that file as it is: rm -r '${folder}'`;
+      return { id, problem: `${this.problemOf(error)}. ${remedy}` };
     }
   }
 
   /** Throws BackupProblem, or what the operating system says. */
-  async #read(id: string): Promise<BackupManifest> {
+  protected override async read(id: string): Promise<BackupManifest> {
     const folder = this.#folder(id);
     if (!(await lstat(folder)).isDirectory()) throw new BackupProblem('it is a link or a file instead of a folder');
-    const content = await readBounded(join(folder, manifestName), longestManifest);
-    const manifest = parseManifest(content.toString('utf8'));
-    const { namespace, name } = manifest.target;
-    if (manifest.id !== id) throw new BackupProblem(`manifest.json is that of ${JSON.stringify(manifest.id)}`);
-    if (namespace !== this.#target.namespace || name !== this.#target.name) {
-      throw new BackupProblem(`manifest.json is of the target ${JSON.stringify(`${namespace}/${name}`)}`);
-    }
-    return manifest;
+    return this.parse(id, await readBounded(join(folder, manifestName), longestManifest));
   }
 
-  async #readOrFail(id: string): Promise<BackupManifest> {
-    await this.#assertExists(id);
-    return this.#orInvalid(id, () => this.#read(id));
-  }
-
-  async #orInvalid<T>(id: string, work: () => Promise<T>): Promise<T> {
-    try {
-      return await work();
-    } catch (error) {
-      if (error instanceof Failure) throw error;
-      throw stalled(
-        'BackupInvalid',
-        `The backup ${id} can't be used: ${problemOf(error)}. ` +
-          `Look at it: ls -la '${this.#folder(id)}', or choose another: migration-target backups ${this.#target.name}`,
-        error,
-      );
+  protected override problemOf(error: unknown): string {
+    if (error instanceof BackupProblem) return error.message;
+    switch (errorCode(error)) {
+      case 'ENOENT':
+        return `a file is missing (${isNativeError(error) ? error.message : 'ENOENT'})`;
+      case 'ELOOP':
+        return 'manifest.json or another file is a symbolic link';
+      default:
+        return isNativeError(error) ? error.message : String(error);
     }
   }
 
@@ -267,6 +193,7 @@ export class DirectoryStore implements BackupStore {
     if (missing !== undefined) throw new BackupProblem(`${missing.path} is missing`);
     const foreign = [...present].find((path) => !known.has(path) && !isOwnFile(path));
     if (foreign !== undefined) throw new BackupProblem(`${foreign} is not in manifest.json`);
+    if (manifest.external !== undefined) await assertExternalUnchanged(manifest.external);
     await mapLimited(manifest.files, parallel, async ({ path, bytes, sha256 }) => {
       const found = await fingerprint(join(folder, path));
       if (found.bytes !== bytes) throw new BackupProblem(`${path} has ${found.bytes} bytes instead of ${bytes}`);
@@ -276,28 +203,24 @@ export class DirectoryStore implements BackupStore {
 
   async #commit(
     id: string,
-    partial: string,
+    draft: string,
     manifest: Omit<BackupManifest, 'files' | 'sizeBytes'>,
     schema: SchemaFacts | null,
   ): Promise<BackupManifest> {
     if (manifest.id !== id) throw new Error(`the draft of ${id} can't be committed as ${manifest.id}`);
+    const partial = join(this.#root, draft);
     try {
       const dump = await this.#seal(partial);
-      const files = schema === null ? dump : [...dump, await writeSchema(partial, schema)];
-      const whole: BackupManifest = { ...manifest, files, sizeBytes: sizeOf(files) };
-      await writeManifest(partial, whole);
+      const files = schema === null ? dump : [...dump, await this.writeSchema(draft, schema)];
+      const whole: BackupManifest = { ...manifest, files, sizeBytes: sizeOf({ ...manifest, files }) };
+      await this.writeManifest(draft, whole);
       await rename(partial, this.#folder(id)).catch((error: unknown) => {
         throw ['EEXIST', 'ENOTEMPTY'].includes(errorCode(error) ?? '') ? taken(id) : error;
       });
       await syncDirectory(this.#root);
       return whole;
     } catch (error) {
-      if (error instanceof BackupProblem)
-        throw stalled(
-          'BackupFailed',
-          `The backup ${id} is not whole: ${error.message}. See: migration-target doctor ${this.#target.name}`,
-          error,
-        );
+      if (error instanceof BackupProblem) throw notWhole(id, this.target, error);
       throw await storageFailure(error, this.#root);
     }
   }
@@ -335,28 +258,6 @@ export class DirectoryStore implements BackupStore {
   }
 }
 
-/** Order in time: by the moment of the dump, then by id, so that it is total. */
-function byTime(a: BackupManifest, b: BackupManifest): number {
-  const difference = Date.parse(a.startedAt) - Date.parse(b.startedAt);
-  if (difference !== 0) return difference;
-  return a.id < b.id ? -1 : 1;
-}
-
-const sizeOf = (files: BackupManifest['files']): number => files.reduce((sum, { bytes }) => sum + bytes, 0);
-
-async function writeManifest(folder: string, manifest: BackupManifest): Promise<void> {
-  await writeDurably(join(folder, manifestName), formatManifest(manifest));
-}
-
-/** Named by its content: a manifest that names it stays true whatever a process that dies later leaves behind. */
-async function writeSchema(folder: string, schema: SchemaFacts): Promise<BackupManifest['files'][number]> {
-  const content = await packSchema(schema);
-  const sha256 = createHash('sha256').update(content).digest('hex');
-  const path = `schema-${sha256.slice(0, 16)}.json.gz`;
-  await writeDurably(join(folder, path), content);
-  return { path, bytes: content.length, sha256 };
-}
-
 /** What lies in a backup beside the files of its manifest; nothing of it is restored. */
 function isOwnFile(path: string): boolean {
   const parts = path.split('/');
@@ -374,23 +275,3 @@ async function exists(path: string): Promise<boolean> {
     throw error;
   }
 }
-
-function problemOf(error: unknown): string {
-  if (error instanceof BackupProblem) return error.message;
-  switch (errorCode(error)) {
-    case 'ENOENT':
-      return `a file is missing (${isNativeError(error) ? error.message : 'ENOENT'})`;
-    case 'ELOOP':
-      return 'manifest.json or another file is a symbolic link';
-    default:
-      return isNativeError(error) ? error.message : String(error);
-  }
-}
-
-const markOf = (operationId: string): string => createHash('sha256').update(operationId).digest('hex').slice(0, 8);
-
-const taken = (id: string): Failure =>
-  stalled(
-    'BackupFailed',
-    `There is a backup ${id} already, or one being made. Take another: migration-target backup NAME`,
-  );

@@ -14,16 +14,23 @@ export const temporaryName = /^\..+\.[0-9a-f]{8}\.tmp$/;
 /** A file could not be written, for the operating system's reason in `cause`. */
 export class NotWritten extends Error {
   override readonly name = 'NotWritten';
-  readonly bytes: number;
+  /** null: it was a stream. */
+  readonly bytes: number | null;
 
-  constructor(bytes: number, cause: unknown) {
-    super(`${bytes} bytes could not be written`, { cause });
+  constructor(bytes: number | null, cause: unknown) {
+    super(`${bytes ?? 'some'} bytes could not be written`, { cause });
     this.bytes = bytes;
   }
 }
 
-/** Replaces a file at once and for good: whoever reads sees the old content or the new, also after a power cut. Throws NotWritten. */
-export async function writeDurably(path: string, content: string | Uint8Array): Promise<void> {
+/**
+ * Replaces a file at once and for good: whoever reads sees the old content or the new, also after a power cut. Throws
+ * NotWritten, also for what a stream throws.
+ */
+export async function writeDurably(
+  path: string,
+  content: string | Uint8Array | AsyncIterable<Uint8Array>,
+): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(4).toString('hex')}.tmp`);
   try {
     await using file = await open(temporary, 'wx', 0o600);
@@ -32,7 +39,8 @@ export async function writeDurably(path: string, content: string | Uint8Array): 
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });
-    throw new NotWritten(Buffer.byteLength(content), error);
+    const isWhole = typeof content === 'string' || content instanceof Uint8Array;
+    throw new NotWritten(isWhole ? Buffer.byteLength(content) : null, error);
   }
   await syncDirectory(dirname(path));
 }

@@ -19,15 +19,35 @@ export interface PlainBackup {
 const invalid = (path: string, why: string, remedy: string, cause?: unknown): Failure =>
   stalled('BackupInvalid', `${path} can't be restored: ${why}. ${remedy}`, cause);
 
-/** What other kinds of files begin with, and what to do with them. */
-const otherFormats: readonly { readonly magic: Buffer; readonly is: string; readonly remedy: string }[] = [
+/** What other kinds of files than SQL begin with, what to do with them, and as what they can be imported where they lie. */
+export const otherFormats: readonly {
+  readonly magic: Buffer;
+  readonly is: string;
+  readonly remedy: string;
+  readonly readable: boolean;
+  readonly format: 'plain' | 'custom';
+}[] = [
   {
     magic: Buffer.from('PGDMP'),
     is: 'a dump in pg_dump’s custom format',
     remedy: 'Make SQL of it: pg_restore -f FILE.sql',
+    readable: true,
+    format: 'custom',
   },
-  { magic: Buffer.from([0x1f, 0x8b]), is: 'compressed by gzip', remedy: 'Unpack it: gunzip -k' },
-  { magic: Buffer.from([0x28, 0xb5, 0x2f, 0xfd]), is: 'compressed by zstd', remedy: 'Unpack it: unzstd' },
+  {
+    magic: Buffer.from([0x1f, 0x8b]),
+    is: 'compressed by gzip',
+    remedy: 'Unpack it: gunzip -k',
+    readable: true,
+    format: 'plain',
+  },
+  {
+    magic: Buffer.from([0x28, 0xb5, 0x2f, 0xfd]),
+    is: 'compressed by zstd',
+    remedy: 'Unpack it: unzstd',
+    readable: false,
+    format: 'plain',
+  },
 ];
 
 /**
@@ -44,7 +64,7 @@ export async function plainBackup(file: string): Promise<PlainBackup> {
       throw invalid(
         path,
         'it is a folder',
-        `Take a backup's folder into the catalogue: migration-target backups import '${path}'`,
+        `Take the dumps in it into the catalogue: migration-target backups import NAME '${path}'`,
       );
     }
     if (!stat.isFile()) throw invalid(path, 'it is not a regular file', 'Name a .sql file');

@@ -1,9 +1,8 @@
 /** What `restoreFrom` did with a backup, one small file for each database, in the backup's own `restores/`. */
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
-import { z } from 'zod';
-import { errorCode } from './errors.ts';
-import { ensureDirectory, readBounded, writeDurably } from './files.ts';
+import * as z from 'zod';
+import { Failure } from '../../rollback/errors.ts';
+import type { KeptFiles } from './kept-files.ts';
 import { BackupProblem } from './manifest.ts';
 
 type Database = { readonly systemIdentifier: string; readonly name: string };
@@ -20,32 +19,41 @@ const record = z.strictObject({
 
 /** Durable when it resolves. */
 export async function writeRestoreRecord(
-  folder: string,
+  files: KeptFiles,
+  id: string,
   database: Database,
   state: 'intended' | 'done',
 ): Promise<void> {
-  await ensureDirectory(join(folder, 'restores'));
   const { systemIdentifier, name } = database;
   const content: z.infer<typeof record> = { version: 1, systemIdentifier, name, state };
-  await writeDurably(pathOf(folder, database), `${JSON.stringify(content)}\n`);
+  await files.write(pathOf(id, database), `${JSON.stringify(content)}\n`);
 }
 
 /** null: never restored into that database. Throws BackupProblem where the record can't be read: guessing could restore twice. */
-export async function readRestoreRecord(folder: string, database: Database): Promise<'intended' | 'done' | null> {
-  const path = pathOf(folder, database);
+export async function readRestoreRecord(
+  files: KeptFiles,
+  id: string,
+  database: Database,
+): Promise<'intended' | 'done' | null> {
+  const path = pathOf(id, database);
   try {
-    const found = record.parse(JSON.parse((await readBounded(path, 65_536)).toString('utf8')));
+    const content = await files.read(path, 65_536);
+    if (content === null) return null;
+    const found = record.parse(JSON.parse(content.toString('utf8')));
     if (found.systemIdentifier === database.systemIdentifier && found.name === database.name) return found.state;
     throw new Error('it is of another database');
   } catch (error) {
-    if (errorCode(error) === 'ENOENT') return null;
-    throw new BackupProblem(`its record of a restore, ${path}, can't be read, so whether it was restored is unknown`, {
-      cause: error,
-    });
+    if (error instanceof Failure) throw error;
+    throw new BackupProblem(
+      `its record of a restore, ${files.nameOf(path)}, can't be read, so whether it was restored is unknown`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 
-function pathOf(folder: string, { systemIdentifier, name }: Database): string {
+function pathOf(id: string, { systemIdentifier, name }: Database): string {
   const hash = createHash('sha256').update(`${systemIdentifier}\0${name}`).digest('hex').slice(0, 32);
-  return join(folder, 'restores', `${hash}.json`);
+  return `${id}/restores/${hash}.json`;
 }

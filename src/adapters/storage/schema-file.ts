@@ -7,6 +7,12 @@ import { parseSchemaFacts } from './manifest.ts';
 /** Bytes, packed or not: far more than any schema has, so that a forged file can't fill the memory. */
 export const longestSchema = 256 * 1024 * 1024;
 
+export const packText = (text: string): Promise<Buffer> => compress(text);
+
+/** Throws for what is not packed, or is too long. */
+export const unpackText = async (content: Uint8Array): Promise<string> =>
+  (await decompress(content, { maxOutputLength: longestSchema })).toString('utf8');
+
 const compress = promisify(gzip);
 const decompress = promisify(gunzip);
 
@@ -16,6 +22,5 @@ export function packSchema({ major, digest, lines }: SchemaFacts): Promise<Buffe
 
 /** Throws for what is not a packed schema. */
 export async function unpackSchema(content: Uint8Array): Promise<SchemaFacts> {
-  const json = await decompress(content, { maxOutputLength: longestSchema });
-  return parseSchemaFacts(json.toString('utf8'));
+  return parseSchemaFacts(await unpackText(content));
 }

@@ -17,14 +17,21 @@ export function addStatus(program: Command, invoke: Invoke): void {
 }
 
 async function status(context: Context, name: string | undefined): Promise<ExitCode> {
-  const [{ renderStatus }, { renderStatuses }, { declarationObject, listObject, namesOf }, { answer }] =
-    await Promise.all([
-      import('../render-status.ts'),
-      import('../render-statuses.ts'),
-      import('../objects.ts'),
-      import('../output.ts'),
-    ]);
+  const [
+    { renderStatus },
+    { renderStatuses },
+    { declarationObject, listObject, namesOf },
+    { answer },
+    { unattendedText },
+  ] = await Promise.all([
+    import('../render-status.ts'),
+    import('../render-statuses.ts'),
+    import('../objects.ts'),
+    import('../output.ts'),
+    import('../unattended.ts'),
+  ]);
   const now = new Date();
+  const { kind } = await context.home();
   const isList = name === undefined || context.output.format === 'wide';
   const wanted = name === undefined ? null : await context.resolveKey(name);
   const declarations = (await context.declarations()).filter((declaration) => {
@@ -46,6 +53,8 @@ async function status(context: Context, name: string | undefined): Promise<ExitC
             now,
             say: (message) => say(message, keyOfDeclaration(only).name),
             command: context.command,
+            // Whoever asks in a folder can act in it as well.
+            ...(kind === 'kubernetes' ? { unattended: unattendedText(keyOfDeclaration(only)) } : {}),
           });
     },
   });

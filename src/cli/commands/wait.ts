@@ -5,7 +5,8 @@ import { nameHelp } from '../help.ts';
 import type { Invoke } from '../invoke.ts';
 
 interface Options {
-  readonly for: string;
+  /** Left out: Ready, unless a revision is waited for. */
+  readonly for?: string;
   readonly timeout: string;
   readonly revision?: string;
 }
@@ -13,20 +14,35 @@ interface Options {
 export function addWait(program: Command, invoke: Invoke): void {
   program
     .command('wait')
-    .summary('block until a target is ready')
+    .summary('block until a target is ready, or its database at a revision')
     .description(
-      'Ends with 0 once the condition holds for what is declared now; with 3 or 4 as soon as it waits for an approval or a human, with 5 when the time is over.',
+      'Ends with 0 once the condition holds for what is declared now; with 3 or 4 as soon as it waits for an approval or a human, with 5 when the time is over. With --revision and no --for it is the gate of an application: it ends with 0 once the database is verified to be at that revision and nothing changes it, whatever is declared and however the application is; it waits through approvals, for a target that is not there yet, and for an API that does not answer, and needs no right but to read (get) the target.',
     )
     .argument('[NAME]', nameHelp)
-    .option('--for <CONDITION>', 'a condition, or CONDITION=STATUS', 'Ready')
+    .option('--for <CONDITION>', 'a condition, or CONDITION=STATUS; left out: Ready')
     .option('--timeout <DURATION>', 'how long, e.g. 90s or 5m', parseDuration, '5m')
-    .option('--revision <REVISION>', 'also until the database is at this revision')
+    .option(
+      '--revision <REVISION>',
+      'until the database is at this revision; several heads joined by commas; base: none',
+    )
     .action((name: string | undefined, options: Options, command: Command) =>
       invoke(command, name ?? null, (context) => wait(context, name, options)),
     );
 }
 
 async function wait(context: Context, name: string | undefined, options: Options): Promise<ExitCode> {
+  if (options.for === undefined && options.revision !== undefined) {
+    const { waitForRevision } = await import('../wait-for-revision.ts');
+    return waitForRevision(context, { name, revision: options.revision, timeout: options.timeout });
+  }
+  return waitForCondition(context, name, { for: 'Ready', ...options });
+}
+
+async function waitForCondition(
+  context: Context,
+  name: string | undefined,
+  options: Options & { readonly for: string },
+): Promise<ExitCode> {
   const [
     { conditionTypes },
     { seconds },
@@ -36,6 +52,7 @@ async function wait(context: Context, name: string | undefined, options: Options
     { answer },
     { Problem },
     { revisionsText },
+    { isUnattended, unattendedText },
   ] = await Promise.all([
     import('../../api/status.ts'),
     import('../../api/target.ts'),
@@ -45,6 +62,7 @@ async function wait(context: Context, name: string | undefined, options: Options
     import('../output.ts'),
     import('../problem.ts'),
     import('../../api/conditions.ts'),
+    import('../unattended.ts'),
   ]);
   const [type = '', wanted = 'True'] = options.for.split('=');
   if (!conditionTypes.some((known) => known === type))
@@ -59,10 +77,13 @@ async function wait(context: Context, name: string | undefined, options: Options
   const timeoutMs = seconds(options.timeout) * 1000;
   const endsEarly = type === 'Ready' && wanted === 'True';
 
+  const home = await context.home();
+  let unattended = '';
   const followed = await follow(
-    await context.home(),
+    home,
     key,
     (target) => {
+      unattended = home.kind === 'kubernetes' && isUnattended(target) ? ` ${unattendedText(key)}.` : '';
       const status = statusOf(target);
       const isAt =
         options.revision === undefined || revisionsText(status.currentRevisions).split(',').includes(options.revision);
@@ -82,7 +103,7 @@ async function wait(context: Context, name: string | undefined, options: Options
   if (followed.kind === 'timedOut') {
     throw new Problem(
       `TimedOut ${key.name}`,
-      `${options.for}${options.revision === undefined ? '' : ` at ${options.revision}`} did not come within ${options.timeout}. See: ${context.command(`status ${key.name}`)}`,
+      `${options.for}${options.revision === undefined ? '' : ` at ${options.revision}`} did not come within ${options.timeout}.${unattended} See: ${context.command(`status ${key.name}`)}`,
       exitCodes.timedOut,
     );
   }

@@ -23,10 +23,10 @@ export function addWatch(program: Command, invoke: Invoke): void {
 }
 
 async function watch(context: Context, name: string | undefined): Promise<ExitCode> {
-  const [{ renderStatus }, { renderStatuses }, { pause }] = await Promise.all([
+  const [{ renderStatus }, { renderStatuses }, { wait }] = await Promise.all([
     import('../render-status.ts'),
     import('../render-statuses.ts'),
-    import('../follow.ts'),
+    import('../../rollback/wait.ts'),
   ]);
   const { data, format } = context.output;
   const wanted = name === undefined ? null : await context.resolveKey(name);
@@ -65,7 +65,7 @@ async function watch(context: Context, name: string | undefined): Promise<ExitCo
       data.write(isWrittenOver && lines > 0 ? `\u001b[${lines}A\r\u001b[J${text}` : text);
       lines = rows(text, process.stdout.columns ?? 80);
     }
-    await pause(data.isTerminal ? refreshMs : refreshMs / 2, stop.signal);
+    await wait(data.isTerminal ? refreshMs : refreshMs / 2, stop.signal);
   }
   return exitCodes.interrupted;
 }

@@ -1,7 +1,7 @@
 import { findRestoreFault, formatRevisions, sameRevisions } from '../compare.ts';
-import { asFailure, retry, stalled } from '../errors.ts';
-import type { BackupManifest, BackupReason, Operation } from '../model.ts';
-import type { DumpResult } from '../ports.ts';
+import { asFailure, changedSincePlanned, retry, stalled } from '../errors.ts';
+import type { BackupManifest, BackupReason, Operation, OperationStep, OwnDatabase, SchemaFacts } from '../model.ts';
+import type { DumpResult, Progress } from '../ports.ts';
 import { keptUntil, note, progressOf, type Scope, withScratch } from '../scope.ts';
 
 /**
@@ -12,12 +12,12 @@ import { keptUntil, note, progressOf, type Scope, withScratch } from '../scope.t
 export async function backup(scope: Scope, operation: Operation): Promise<Operation> {
   await scope.store.removeLeftovers(operation.id);
   const { kind } = operation.plan;
-  const next = kind === 'backup' ? 'report' : kind === 'restore' ? 'restore' : 'change';
   try {
-    const { manifest, dump } = await take(scope, operation);
+    const { manifest, dump, fault } = await take(scope, operation);
+    if (fault !== null) return unverified(scope, operation, manifest, fault);
     return {
       ...operation,
-      step: next,
+      step: nextStep(scope, operation, manifest),
       origin: { ...operation.origin, revisions: manifest.revisions, schema: dump.schema.digest },
       backup: { id: manifest.id, xmax: dump.snapshot.xmax, inProgress: dump.snapshot.inProgress },
       begun: false,
@@ -27,13 +27,49 @@ export async function backup(scope: Scope, operation: Operation): Promise<Operat
     if (kind !== 'restore' || failure.kind === 'retry') throw failure;
     return note(
       scope,
-      { ...operation, step: next },
+      { ...operation, step: 'gate' },
       `The database as it is could not be backed up (${failure.message}). It is kept aside whole, under another name, instead.`,
     );
   }
 }
 
-async function take(scope: Scope, operation: Operation): Promise<{ manifest: BackupManifest; dump: DumpResult }> {
+/** It is better than nothing where the database is damaged; but nothing ever falls back to it by itself. */
+function unverified(scope: Scope, operation: Operation, { id }: BackupManifest, fault: string): Operation {
+  const message = `Backup ${id} of ${operation.origin.identity.name} is kept, but it is not verified: ${fault}`;
+  return operation.plan.kind === 'backup'
+    ? { ...operation, step: 'report', failure: { reason: 'BackupFailed', message, passing: true, committed: false } }
+    : note(scope, { ...operation, step: 'gate' }, message);
+}
+
+/** In an emergency: of a database that may be damaged, what could be dumped is kept though it can't be restored as it is. */
+const isKeptUnverified = ({ plan }: Operation): boolean =>
+  plan.kind === 'restore' || (plan.kind === 'backup' && plan.reason === 'Requested');
+
+function nextStep(scope: Scope, operation: Operation, manifest: Pick<BackupManifest, 'schema'>): OperationStep {
+  if (operation.plan.kind === 'backup') return 'report';
+  return isToBeRehearsed(scope, operation, manifest) ? 'rehearse' : 'gate';
+}
+
+/** Once, and again where the schema has moved since. What a restore loses need not be known where loss is allowed. */
+function isToBeRehearsed(
+  { target }: Scope,
+  { plan, rehearsal }: Operation,
+  { schema }: Pick<BackupManifest, 'schema'>,
+): boolean {
+  if (plan.kind === 'backup') return false;
+  const { policy } = target.spec;
+  if (policy.rehearsal === 'Never' || (plan.kind === 'restore' && policy.dataLoss === 'Allow')) return false;
+  return rehearsal === null || rehearsal.origin !== schema?.digest;
+}
+
+interface Taken {
+  readonly manifest: BackupManifest;
+  readonly dump: DumpResult;
+  /** Why it is not verified; null: it is. */
+  readonly fault: string | null;
+}
+
+async function take(scope: Scope, operation: Operation): Promise<Taken> {
   const { database, store, key, ports, target } = scope;
   const startedAt = ports.clock.now();
   const progress = progressOf(scope, operation, 'backup');
@@ -42,21 +78,13 @@ async function take(scope: Scope, operation: Operation): Promise<{ manifest: Bac
   const draft = await store.begin(id, operation.id);
   if (await scope.scratch.reserve(scratchNeeded(operation.plan))) await scope.save(operation);
   try {
-    return await withScratch(scope, operation, async ({ database: scratch, created }) => {
-      const dump = await database.dump(draft.dumpDirectory, progress, deadline);
+    return await withScratch(scope, operation, async (trial) => {
+      const { database: scratch, created } = trial;
+      const dump = await database.dump(draft.dump, progress, deadline);
       assertUnmoved(operation, dump.revisions);
       await created;
       scope.scratch.createAhead();
-      await database.restoreInto(scratch, { path: draft.dumpDirectory, format: 'directory' }, progress, deadline);
-      const restored = await database.contents(scratch);
-      const facts = { rowCounts: dump.snapshot.rowCounts, revisions: dump.revisions, schema: null };
-      const fault = findRestoreFault(facts, null, restored);
-      if (fault !== null) {
-        throw stalled(
-          'BackupFailed',
-          `The backup of ${operation.origin.identity.name}, restored to try it, is not equal: ${fault}. Nothing was changed. See: migration-target doctor ${key.name}`,
-        );
-      }
+      const { schema, fault } = await tryRestore(scope, operation, { scratch, dump, progress, deadline });
       const finishedAt = ports.clock.now();
       const manifest = await draft.commit(
         {
@@ -67,22 +95,23 @@ async function take(scope: Scope, operation: Operation): Promise<{ manifest: Bac
           database: operation.origin.identity,
           server: operation.origin.server,
           tools: { pgDump: dump.tool },
-          format: 'directory',
+          format: dump.format,
           revisions: dump.revisions,
           versionTable: { schema: target.spec.database.versionTableSchema, name: target.spec.database.versionTable },
-          schema: { digest: restored.schema.digest, major: restored.schema.major },
+          schema: schema === null ? null : { digest: schema.digest, major: schema.major },
           rowCounts: dump.snapshot.rowCounts,
           properties: dump.properties,
           scripts: await scriptsOf(scope, operation),
           startedAt: startedAt.toISOString(),
           finishedAt: finishedAt.toISOString(),
           reason: reasonOf(operation),
-          verifiedAt: finishedAt.toISOString(),
+          verifiedAt: fault === null ? finishedAt.toISOString() : null,
           keptUntil: keptUntil(target, finishedAt),
         },
-        restored.schema,
+        schema,
       );
-      return { manifest, dump };
+      if (isToBeRehearsed(scope, operation, manifest)) scope.scratch.keep(trial);
+      return { manifest, dump, fault };
     });
   } catch (thrown) {
     await draft.discard();
@@ -103,10 +132,50 @@ async function take(scope: Scope, operation: Operation): Promise<{ manifest: Bac
   }
 }
 
-/** The graph was read for the plan already; what needs no plan of migrations needs no Python either. */
+interface Trial {
+  readonly scratch: OwnDatabase;
+  readonly dump: DumpResult;
+  readonly progress: Progress;
+  readonly deadline: AbortSignal;
+}
+
+/** The schema that was restored; or, where the dump is kept all the same, why it can't be. */
+async function tryRestore(
+  scope: Scope,
+  operation: Operation,
+  trial: Trial,
+): Promise<{ readonly schema: SchemaFacts; readonly fault: null } | { readonly schema: null; readonly fault: string }> {
+  try {
+    return { schema: await restored(scope, operation, trial), fault: null };
+  } catch (thrown) {
+    const failure = asFailure(thrown);
+    // What passes by itself, or was cut short, says nothing of the dump.
+    if (!isKeptUnverified(operation) || failure.kind === 'retry' || trial.deadline.aborted) throw thrown;
+    return { schema: null, fault: failure.message };
+  }
+}
+
+async function restored({ database, key }: Scope, { origin }: Operation, trial: Trial): Promise<SchemaFacts> {
+  const { scratch, dump, progress, deadline } = trial;
+  await database.restoreInto(scratch, dump, progress, deadline);
+  const contents = await database.contents(scratch);
+  const fault = findRestoreFault(
+    { rowCounts: dump.snapshot.rowCounts, revisions: dump.revisions, schema: null },
+    null,
+    contents,
+  );
+  if (fault === null) return contents.schema;
+  throw stalled(
+    'BackupFailed',
+    `The backup of ${origin.identity.name}, restored to try it, is not equal: ${fault}. Nothing was changed. See: migration-target doctor ${key.name}`,
+  );
+}
+
+/** Read for the plan already, or remembered: then it is proven here. What needs no plan of migrations needs no Python. */
 async function scriptsOf(scope: Scope, { plan }: Operation): Promise<string | null> {
   if (plan.kind === 'backup' || plan.kind === 'restore') return null;
   const session = await scope.alembic();
+  if (!(await session.prove())) throw changedSincePlanned(scope.target.spec.alembic.workingDir);
   return (await session.graph()).digest;
 }
 

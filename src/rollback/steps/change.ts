@@ -1,8 +1,10 @@
 import { formatRevisions, revisionsOf, sameRevisions } from '../compare.ts';
 import { formatHeads } from '../graph.ts';
-import type { ChangePlan, Operation, OperationFailure } from '../model.ts';
-import type { MigrationError } from '../ports.ts';
+import type { ChangePlan, Operation, OperationFailure, Rehearsal } from '../model.ts';
+import type { ExpectedTimes, MigrationError, MigrationEvent } from '../ports.ts';
+import { describe, failureReason, reasonFor } from '../migration-errors.ts';
 import { findBackup, note, type Scope } from '../scope.ts';
+import { hasSameScripts } from '../same-scripts.ts';
 
 /** However often a change was cut off or met a lock, it is started this often at most. */
 export const maxAttempts = 3;
@@ -23,26 +25,55 @@ export async function change(scope: Scope, operation: Operation): Promise<Operat
       message: `The ${plan.kind} was started ${operation.attempts} times and never finished; each time the database was as before. Read the controller's log, then: migration-target reconcile ${scope.key.name}`,
     });
   }
+  // What another process planned and tried may be others by now.
+  if (scope.journal() === null && !(await hasSameScripts(scope, operation))) {
+    return giveUp(operation, {
+      reason: 'MigrationsChanged',
+      passing: true,
+      committed: false,
+      message: `The migrations of ${scope.target.spec.alembic.workingDir} are others than those that the ${plan.kind} was planned and tried with; it was not begun.`,
+    });
+  }
   const session = await scope.alembic();
   await scope.scratch.reserve(1);
   const started = await scope.save({ ...operation, attempts: operation.attempts + 1, begun: true });
   await scope.lock.assertHeld();
   scope.scratch.createAhead(); // verification needs it
-  const result = await session.migrate(
+  const migrating = session.migrate(
     {
       from: started.origin.revisions ?? [],
       steps: plan.steps,
       database: started.origin.identity,
       lock: scope.lock.token,
     },
-    (event) => scope.ports.observe(scope.key, started.id, { kind: 'migration', event }),
+    (event) =>
+      scope.ports.observe(scope.key, started.id, {
+        kind: 'migration',
+        event,
+        ...expectedTimes(started.rehearsal, event),
+      }),
   );
+  const result = await migrating.catch(async (thrown: unknown) => {
+    // Python itself did not come up, so no migration has started.
+    if (scope.signal.aborted) scope.stopIfAsked(await scope.save(operation));
+    throw thrown;
+  });
   if (result.ok) return { ...started, step: 'verify' };
   if (result.error.kind === 'timedOut' && scope.signal.aborted) {
     // Stopped before its first migration: an interruption, which the next start goes on from as if it had not been.
     scope.stopIfAsked(await scope.save(operation));
   }
   return afterFailure(scope, started, plan, result.error);
+}
+
+/** How long it took on the copy, so that whoever watches knows how long it will take. */
+function expectedTimes(rehearsal: Rehearsal | null, event: MigrationEvent): { readonly expected?: ExpectedTimes } {
+  if (rehearsal === null || event.kind !== 'started' || rehearsal.stepMs.length !== event.total) return {};
+  const sum = (all: readonly number[]): number => all.reduce((so, ms) => so + ms, 0);
+  const { stepMs } = rehearsal;
+  return {
+    expected: { totalMs: sum(stepMs), beforeMs: sum(stepMs.slice(0, event.index)), stepMs: stepMs[event.index] ?? 0 },
+  };
 }
 
 /** No migration is begun where the database is not at the origin, or no longer as the backup has it. */
@@ -172,49 +203,4 @@ const giveUp = (operation: Operation, failure: OperationFailure): Operation => (
 function changePlan({ plan }: Operation): ChangePlan {
   if (plan.kind === 'restore' || plan.kind === 'backup') throw new Error(`a ${plan.kind} has no change to run`);
   return plan;
-}
-
-const failureReason = (plan: ChangePlan): 'UpgradeFailed' | 'DowngradeFailed' =>
-  plan.kind === 'upgrade' ? 'UpgradeFailed' : 'DowngradeFailed';
-
-function reasonFor(error: MigrationError, plan: ChangePlan): OperationFailure['reason'] {
-  switch (error.kind) {
-    case 'lockTimeout':
-      return 'LockTimedOut';
-    case 'connectionLost':
-    case 'fenced':
-      return 'DatabaseUnreachable';
-    case 'timedOut':
-      return 'TimedOut';
-    case 'wrongDatabase':
-      return 'WrongDatabase';
-    case 'environment':
-      return 'AlembicFailed';
-    case 'outOfMemory':
-    case 'migration':
-    case 'nothingDone':
-    case 'died':
-      return failureReason(plan);
-  }
-}
-
-/** The failing statement, its SQLSTATE, the file and the line, and who was in the way, in one sentence each. */
-function describe(error: MigrationError): string {
-  const where =
-    error.step === null ? '' : `${error.step.direction === 'up' ? 'upgrade' : 'downgrade'} of ${error.step.revision}: `;
-  const place = error.file === null ? '' : ` At ${error.file}${error.line === null ? '' : `:${error.line}`}.`;
-  const statement = error.statement === null ? '' : ` Statement: ${oneLine(error.statement)}.`;
-  const state = error.sqlstate === null ? '' : ` (SQLSTATE ${error.sqlstate})`;
-  const blocker = error.blockedBy === null ? '' : ` Blocked by ${error.blockedBy}.`;
-  const message = error.message.trim().replace(/[.\s]+$/, '');
-  return `${where}${message}${state}.${place}${statement}${blocker}`;
-}
-
-/** A statement on one line, its beginning where it is long: a sentence follows it. */
-function oneLine(statement: string): string {
-  const text = statement
-    .trim()
-    .replace(/\s+/g, ' ')
-    .replace(/[;.\s]+$/, '');
-  return text.length > 300 ? `${text.slice(0, 300)}…` : text;
 }

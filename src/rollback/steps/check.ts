@@ -3,14 +3,20 @@ import { randomBytes } from 'node:crypto';
 import { keyText, seconds } from '../../api/target.ts';
 import { unsupportedFields } from '../../api/unsupported.ts';
 import type { Outcome } from '../../api/conditions.ts';
+import { findApproval } from '../approval.ts';
+import { isStopped } from '../application.ts';
+import { clearAway, isBeforeChange, isScratchWork } from '../clear-away.ts';
 import { findRival, versionTableOf } from '../claim.ts';
-import { asFailure, retry, stalled } from '../errors.ts';
+import { retry, stalled } from '../errors.ts';
+import { openStore } from '../open-store.ts';
 import type { DatabaseState, Operation, Trigger } from '../model.ts';
 import type { BackupStore, LiveDatabase, Lock } from '../ports.ts';
 import { createScope, type Scope } from '../scope.ts';
-import { isNewlyAskedFor, previousStall, settle, suspended } from '../settle.ts';
+import { lookAtHealth, unlessUnhealthy } from '../health.ts';
+import { isNewlyAskedFor, previousStall, previousWait, settle, suspended } from '../settle.ts';
 import { tidy, type Seen } from '../tidy.ts';
 import type { Visit } from '../visit.ts';
+import { ownerOf } from '../visit.ts';
 
 export type Checked =
   | { readonly kind: 'settled'; readonly outcome: Outcome; readonly seen: Seen | null }
@@ -44,12 +50,12 @@ export async function check(visit: Visit): Promise<Checked> {
     }
     const seen = await database.read();
     await refuseConflict(visit, seen);
-    const store = await openStore(visit);
+    const store = await openStore(visit.target, visit.ports);
     const found = await settleWith(visit, store, seen);
     if (found.kind === 'settled' && visit.journal === null) {
       const tidied = await tidy(visit, { database, store, isLocked: false }, seen, { aside: null, operation: null });
       await database[Symbol.asyncDispose]();
-      return { ...found, seen: tidied };
+      return await withHealth(visit, found.outcome, tidied);
     }
     lock ??= await takeLock(visit, database);
     await database.endOperationSessions();
@@ -57,11 +63,13 @@ export async function check(visit: Visit): Promise<Checked> {
     const resume = await resumable(visit, scope);
     const state = await database.read();
     await refuseConflict(visit, state);
-    const due = isDeleted(visit) ? deleted : await settleWith(visit, store, state);
+    const due = isDeleted(visit)
+      ? deleted
+      : (resume === null && refusedNow(visit)) || (await settleWith(visit, store, state));
     if (resume === null && due.kind === 'settled') {
       const tidied = await tidy(visit, { database, store, isLocked: true }, state, { aside: null, operation: null });
       await scope[Symbol.asyncDispose]();
-      return { ...due, seen: tidied };
+      return await withHealth(visit, due.outcome, tidied);
     }
     return {
       kind: 'due',
@@ -78,6 +86,18 @@ export async function check(visit: Visit): Promise<Checked> {
     await database[Symbol.asyncDispose]();
     throw thrown;
   }
+}
+
+/** Ready says that the application's declared health check passed as well. */
+async function withHealth(
+  visit: Visit,
+  outcome: Outcome,
+  seen: Seen,
+): Promise<Extract<Checked, { readonly kind: 'settled' }>> {
+  if (outcome.kind !== 'ready') return { kind: 'settled', outcome, seen };
+  const application = await lookAtHealth(visit, visit.ports.clock.now());
+  const judged = unlessUnhealthy(visit.target, application ?? null, outcome);
+  return { kind: 'settled', outcome: judged, seen: { ...seen, application } };
 }
 
 async function takeLock({ key }: Visit, database: LiveDatabase): Promise<Lock> {
@@ -121,11 +141,14 @@ async function refuseConflict(visit: Visit, { identity }: DatabaseState): Promis
   );
 }
 
+/** Suspended, but for what a person asks for beyond the declaration. */
+const isHeldBack = ({ target, asked }: Visit): boolean =>
+  target.spec.suspend && (asked.kind === 'reconcile' || asked.kind === 'apply');
+
 /** What the declaration alone forbids; no connection is made. */
 function refuseDeclaration(visit: Visit): Outcome | null {
-  const { target, asked, journal, status } = visit;
-  const isByDeclaration = asked.kind === 'reconcile' || asked.kind === 'apply';
-  if (target.spec.suspend && isByDeclaration && !hasBegunChange(journal)) {
+  const { target, journal, status } = visit;
+  if (isHeldBack(visit) && !hasBegunChange(journal) && !(journal !== null && isStopped(journal))) {
     return suspended(target);
   }
   if (journal === null && status.operation !== null) {
@@ -135,19 +158,29 @@ function refuseDeclaration(visit: Visit): Outcome | null {
       message: `Operation ${status.operation.id} was journalled in format ${status.operation.version}, which this version does not know; nothing is touched. Run the version that began it.`,
     };
   }
-  if (journal !== null && !isNewlyAskedFor(visit)) {
+  // What only needs clearing away waits for nobody.
+  if (journal !== null && !isScratchWork(journal) && !isNewlyAskedFor(visit)) {
     const parked = previousStall(status);
     if (parked !== null) return parked;
   }
-  const fields = unsupportedFields(target.spec);
+  // An application that is stopped is started first, whatever is declared by now.
+  return journal !== null && isStopped(journal) ? null : notSupported(visit);
+}
+
+function notSupported({ target, ports }: Visit): Outcome | null {
+  const fields = unsupportedFields(target.spec, ports.home.kind);
   if (fields.length === 0) return null;
   return { kind: 'stalled', reason: 'NotSupported', message: `This version does not act on ${fields.join('; ')}.` };
 }
 
+/** Asked once nothing is left to be gone on with. */
+function refusedNow(visit: Visit): { readonly kind: 'settled'; readonly outcome: Outcome } | null {
+  const outcome = isHeldBack(visit) ? suspended(visit.target) : notSupported(visit);
+  return outcome === null ? null : { kind: 'settled', outcome };
+}
+
 /** From the change on the database may be between two states; that is put right even where nothing new may begin. */
 const hasBegunChange = (journal: Operation | null): boolean => journal !== null && !isBeforeChange(journal);
-
-const isBeforeChange = ({ step }: Operation): boolean => step === 'check' || step === 'plan' || step === 'backup';
 
 /** Names of connections and of databases carry it: short, lower case. */
 export const newOperationId = (): string => randomBytes(5).toString('hex');
@@ -158,9 +191,9 @@ export async function openDatabase(
 ): Promise<LiveDatabase> {
   const { database } = visit.target.spec;
   const { home, databases } = visit.ports;
-  const url = await home.resolve(database.urlFrom, visit.key.namespace);
-  const adminUrl =
-    database.adminUrlFrom === undefined ? null : await home.resolve(database.adminUrlFrom, visit.key.namespace);
+  const owner = ownerOf(visit.target);
+  const url = await home.resolve(database.urlFrom, owner);
+  const adminUrl = database.adminUrlFrom === undefined ? null : await home.resolve(database.adminUrlFrom, owner);
   return databases.open({
     url,
     adminUrl,
@@ -168,11 +201,9 @@ export async function openDatabase(
     versionTable: { schema: database.versionTableSchema, name: database.versionTable },
     lockTimeoutSeconds: seconds(database.lockTimeout),
     operationId,
+    place: { runtime: visit.target.spec.runtime, owner },
   });
 }
-
-const openStore = (visit: Visit): Promise<BackupStore> =>
-  visit.ports.backups.open(visit.target.spec.backup.storage, visit.key);
 
 async function settleWith(visit: Visit, store: BackupStore, state: DatabaseState): Promise<ReturnType<typeof settle>> {
   const now = visit.ports.clock.now();
@@ -180,7 +211,23 @@ async function settleWith(visit: Visit, store: BackupStore, state: DatabaseState
     now,
     restorePending: isNewlyAskedFor(visit) && (await isRestorePending(visit, store, state)),
     backupDue: isBackupDue(visit, now),
+    approval: await lookForApproval(visit, now),
   });
+}
+
+/** Asked only where the target waits. */
+async function lookForApproval(
+  { status, key, ports }: Visit,
+  now: Date,
+): Promise<{ readonly isApproved: boolean; readonly because: string | null } | null> {
+  const { plan } = status;
+  if (previousWait(status) === null || plan?.digest == null) return null;
+  const rows = plan.loss?.rows ?? null;
+  const wanted = { digest: plan.digest, rows, rowsAsked: rows, operationId: '', now };
+  const found = findApproval(await ports.home.approvals(key), wanted);
+  return found.kind === 'approved'
+    ? { isApproved: true, because: null }
+    : { isApproved: false, because: found.because };
 }
 
 async function isRestorePending({ target }: Visit, store: BackupStore, { identity }: DatabaseState): Promise<boolean> {
@@ -200,19 +247,9 @@ function isBackupDue({ target, status }: Visit, now: Date): boolean {
  * What a dead operation left, made into something to go on with; its scratch databases go. Until its backup is verified
  * nothing of the live database has changed, so then all of it is cleared away and everything is planned anew.
  */
-async function resumable({ journal }: Visit, { database, store }: Scope): Promise<Operation | null> {
+async function resumable(visit: Visit, { database, store }: Scope): Promise<Operation | null> {
+  const { journal } = visit;
   if (journal === null) return null;
-  try {
-    for (const scratch of journal.scratch) await database.dropDatabase(scratch);
-    if (isBeforeChange(journal)) await store.removeLeftovers(journal.id);
-  } catch (thrown) {
-    const failure = asFailure(thrown);
-    if (failure.kind === 'retry') throw failure;
-    throw stalled(
-      'RecoveryFailed',
-      `What operation ${journal.id} left could not be cleared away: ${failure.message}`,
-      thrown,
-    );
-  }
+  await clearAway(visit, { database, store }, journal);
   return isBeforeChange(journal) ? null : journal;
 }

@@ -1,11 +1,16 @@
 import { declaredRevisions } from '../../api/target.ts';
 import { revisionsOf } from '../compare.ts';
+import { asFailure } from '../errors.ts';
 import { formatHeads } from '../graph.ts';
-import type { BackupPlan, DatabaseState, Operation, Plan } from '../model.ts';
+import { adviceFor, describeIdentity } from '../identification.ts';
+import { mostStepsBeside } from '../built-schemas.ts';
+import { identifyIn } from '../identify.ts';
+import type { BackupPlan, ChangePlan, DatabaseState, Operation, Plan, RevisionGraph } from '../model.ts';
 import { newOperation } from '../operation.ts';
-import { decide, decideRestore, isUnmarked, type RestoreInput } from '../plan.ts';
-import type { LiveDatabase } from '../ports.ts';
-import type { Scope } from '../scope.ts';
+import { decide, decideRestore, isLost, isUnmarked, type PlanInput, type RestoreInput } from '../plan.ts';
+import type { AlembicSession, LiveDatabase } from '../ports.ts';
+import { decideByRecorded } from '../recorded-scripts.ts';
+import { note, startAlembic, type Scope } from '../scope.ts';
 import { scratchNeeded } from './backup.ts';
 import type { Checked } from './check.ts';
 
@@ -38,9 +43,9 @@ export async function plan(scope: Scope, checked: Extract<Checked, { readonly ki
     case 'downgrade':
     case 'switch':
     case 'restore':
-    case 'backup':
+    case 'backup': {
       await scope.scratch.reserve(scratchNeeded(planned));
-      return scope.begin(
+      const begun = await scope.begin(
         newOperation(
           state,
           {
@@ -53,6 +58,9 @@ export async function plan(scope: Scope, checked: Extract<Checked, { readonly ki
           scope.ports.clock.now(),
         ),
       );
+      const scripts = 'scripts' in planned ? planned.scripts : undefined;
+      return scripts === undefined ? begun : scope.save(note(scope, begun, scripts.because));
+    }
   }
 }
 
@@ -88,16 +96,83 @@ async function makePlan(
   };
   if (asked.kind === 'restore') return decideRestore(input, { backup: asked.backup, because: 'it was asked for' });
   if (restoreFrom !== null) {
-    const graph = isUnmarked(backups, restoreFrom) ? await (await scope.alembic()).graph() : null;
+    const graph = isUnmarked(backups, restoreFrom) ? await readAnew(await scope.alembic()) : null;
     return decideRestore(input, { backup: restoreFrom, because: 'spec.restoreFrom declares it', graph });
   }
   findToolsAhead(scope.database);
   const session = await scope.alembic();
-  const decided = decide({ ...input, graph: await session.graph() });
-  // While the backup is taken Python would be idle.
-  if (decided.kind !== 'nothing' && decided.kind !== 'refuse') session.warmUp();
+  const first = await decideBy(session, input);
+  const {
+    plan: found,
+    graph,
+    session: other,
+  } = await decideByRecorded(input, first, {
+    store: scope.store,
+    start: (scripts) => startAlembic(scope, scope.operationId, null, scripts),
+    lock: scope.lock.token,
+  });
+  await other?.[Symbol.asyncDispose]();
+  if (isChange(found)) {
+    await scope.useScripts(found.scripts ?? null);
+    if (found.scripts !== undefined) return found;
+  }
+  const decided = await lookWhereLost(scope, { ...input, graph }, found);
+  // While the backup is taken Python would be idle. After a rehearsal it is another one.
+  if (isChange(decided) && target.spec.policy.rehearsal === 'Never') session.warmUp();
   return decided;
 }
+
+/**
+ * Where the version table tells nothing, what the schema is, and what to type, goes into the refusal. Nothing is stamped by
+ * itself, however sure it is: two revisions may differ in data alone, and a person knows what was done to the database.
+ */
+async function lookWhereLost(scope: Scope, input: PlanInput, decided: Plan): Promise<Plan> {
+  const { state, graph, name } = input;
+  const isOfThat =
+    decided.kind === 'refuse' && (decided.reason === 'VersionTableMissing' || decided.reason === 'RevisionNotFound');
+  const isBlocked = state.blockers.some(({ blocks }) => blocks === 'change');
+  if (!isOfThat || isBlocked || !isLost(input)) return decided;
+  return decide({ ...input, identified: await tellIdentity(scope, state, graph, name) });
+}
+
+async function tellIdentity(scope: Scope, state: DatabaseState, graph: RevisionGraph, name: string): Promise<string> {
+  try {
+    const found = await identifyIn(scope, state, graph, mostStepsBeside);
+    const advice = adviceFor(found, { name, spec: scope.target.spec, graph });
+    return `${describeIdentity(found)} ${advice}`;
+  } catch (thrown) {
+    const failure = asFailure(thrown);
+    if (failure.kind === 'retry' || scope.signal.aborted) throw failure;
+    return `Which revision its schema is could not be told: ${failure.message.replace(/\.$/, '')}. Then: migration-target identify ${name}`;
+  } finally {
+    // What was journalled for it is over; the database itself was only read.
+    await scope.ports.home.release(scope.key);
+  }
+}
+
+/**
+ * A change may be decided from what is remembered of the scripts: before it begins they are proven. Whatever else is
+ * decided is only told once they are: a refusal stands until somebody acts.
+ */
+export async function decideBy(
+  session: AlembicSession,
+  input: RestoreInput,
+): Promise<{ readonly plan: Plan; readonly graph: RevisionGraph }> {
+  const remembered = await session.graph();
+  const decided = decide({ ...input, graph: remembered });
+  if (isChange(decided) || (await session.prove())) return { plan: decided, graph: remembered };
+  const graph = await session.graph();
+  return { plan: decide({ ...input, graph }), graph };
+}
+
+/** The scripts as they are, not as they are remembered. */
+export async function readAnew(session: AlembicSession): Promise<RevisionGraph> {
+  await session.prove();
+  return session.graph();
+}
+
+const isChange = (one: Plan): one is ChangePlan =>
+  one.kind === 'upgrade' || one.kind === 'downgrade' || one.kind === 'switch';
 
 function backupPlan(state: DatabaseState, reason: BackupPlan['reason']): BackupPlan {
   const current = revisionsOf(state.versionTable);

@@ -1,8 +1,10 @@
 import type { HistoryEntry } from '../../api/target.ts';
 import type { Outcome } from '../../api/conditions.ts';
+import type { Reason } from '../../api/reasons.ts';
+import { asFailure } from '../errors.ts';
 import { formatRevisions, formatRowChange } from '../compare.ts';
 import { formatHeads } from '../graph.ts';
-import type { AsideDatabase, Operation } from '../model.ts';
+import type { AsideDatabase, ChangePlan, Operation } from '../model.ts';
 import { withNextCommand } from '../next-command.ts';
 import { renderReport } from '../report.ts';
 import { keptUntil, type Scope } from '../scope.ts';
@@ -18,8 +20,9 @@ export interface Conclusion {
 
 /** Says what was done, why, and what the database is called that was put aside; then the journal may go. */
 export async function report(scope: Scope, operation: Operation): Promise<Conclusion> {
-  await scope.scratch.clear();
+  await scope.clearScratch();
   const finishedAt = scope.ports.clock.now();
+  await recordScripts(scope, operation, finishedAt);
   const aside: AsideDatabase | null =
     operation.swapped && operation.restore !== null
       ? {
@@ -28,28 +31,96 @@ export async function report(scope: Scope, operation: Operation): Promise<Conclu
           keptUntil: keptUntil(scope.target, finishedAt),
         }
       : null;
-  const outcome = withNextCommand(judge(scope, operation, aside), scope.key.name);
+  const outcome = withNextCommand(withApplication(operation, judge(scope, operation, aside)), scope.key.name);
   const entry: HistoryEntry = {
     operationId: operation.id,
-    kind: operation.plan.kind,
+    kind: isOnlyRehearsed(operation) ? 'rehearsal' : operation.plan.kind,
     from: operation.plan.current === null ? null : [...operation.plan.current],
     to: [...operation.plan.desired],
-    result: outcome.kind === 'ready' ? 'success' : 'failure',
-    reason:
-      outcome.kind === 'ready' || outcome.kind === 'stalled' || outcome.kind === 'retrying'
-        ? outcome.reason
-        : 'InternalError',
+    result: resultOf(operation, outcome),
+    reason: reasonOf(outcome),
     startedAt: operation.startedAt,
     finishedAt: finishedAt.toISOString(),
     message: outcome.message,
     report: null,
   };
+  if (entry.result === 'refused') tellRefusal(scope, operation);
   const path = await scope.ports.home.saveReport(
     scope.key,
     operation.id,
-    renderReport(scope.key, operation, entry, aside),
+    renderReport(scope.key, operation, entry, { aside, queries: scope.target.spec.verify.queries }),
   );
   return { outcome, entry: { ...entry, report: path }, aside, succeeded: outcome.kind === 'ready' };
+}
+
+/** What led to where the database is, for the day on which something older is deployed. */
+async function recordScripts(scope: Scope, operation: Operation, at: Date): Promise<void> {
+  const { plan, failure, swapped, origin } = operation;
+  // What ran from a recording is recorded; what is deployed beside it had no part in it.
+  if (!('steps' in plan) || plan.scripts !== undefined || failure !== null || swapped) return;
+  try {
+    const session = await scope.alembic();
+    const { digest, revisions } = await session.graph();
+    await scope.store.recordScripts(origin.identity, {
+      digest,
+      revisions: revisions.map(({ id }) => id),
+      reached: plan.desired,
+      image: session.image,
+      at: at.toISOString(),
+      archive: await session.archive(),
+    });
+  } catch (thrown) {
+    // The database is where it should be all the same.
+    const message = `The migrations that led to ${formatHeads(plan.desired)} could not be kept for later: ${asFailure(thrown).message}`;
+    scope.ports.observe(scope.key, operation.id, { kind: 'note', level: 'warn', message });
+  }
+}
+
+/** The database is one thing, and the application another: Ready speaks of both. */
+function withApplication({ application }: Operation, outcome: Outcome): Outcome {
+  if (application?.health?.healthy !== false || outcome.kind !== 'ready') return outcome;
+  return {
+    kind: 'stalled',
+    reason: 'ApplicationUnhealthy',
+    message: `${outcome.message} Nothing of the database is undone by itself.`,
+  };
+}
+
+/** It was tried on a copy, and the database itself was left as it is. */
+const isOnlyRehearsed = ({ rehearsal, durations, begun, restore }: Operation): boolean =>
+  (rehearsal !== null || durations.rehearse !== undefined) && !begun && restore === null;
+
+/** The gate's refusal: nothing went wrong, and nothing was done. */
+const isRefused = ({ gate, failure }: Operation): boolean =>
+  gate === null && (failure?.reason === 'DataLossForbidden' || failure?.reason === 'RestoreForbidden');
+
+function resultOf(operation: Operation, outcome: Outcome): HistoryEntry['result'] {
+  if (isRefused(operation)) return 'refused';
+  const { rehearsal, failure } = operation;
+  if (isOnlyRehearsed(operation))
+    return rehearsal?.fault === null && (failure === null || outcome.kind === 'awaitingApproval')
+      ? 'success'
+      : 'failure';
+  return outcome.kind === 'ready' ? 'success' : 'failure';
+}
+
+function reasonOf(outcome: Outcome): Reason {
+  switch (outcome.kind) {
+    case 'ready':
+    case 'working':
+    case 'retrying':
+    case 'stalled':
+      return outcome.reason;
+    case 'awaitingApproval':
+      return 'ApprovalRequired';
+    case 'suspended':
+      return 'Suspended';
+  }
+}
+
+function tellRefusal({ ports, key }: Scope, { id, plan, failure }: Operation): void {
+  if (plan.kind === 'backup' || failure === null) return;
+  ports.observe(key, id, { kind: 'refused', operation: plan.kind, reason: failure.reason });
 }
 
 function judge(scope: Scope, operation: Operation, aside: AsideDatabase | null): Outcome {
@@ -59,6 +130,7 @@ function judge(scope: Scope, operation: Operation, aside: AsideDatabase | null):
   const told = operation.notes.map((text) => ` ${text}`).join('');
   const kept = aside === null ? '' : ` The database as it was is kept as ${aside.name} until ${aside.keptUntil}.`;
 
+  if (operation.gate?.waitsFor != null) return { kind: 'awaitingApproval', message: operation.gate.waitsFor };
   if (failure === null) {
     switch (plan.kind) {
       case 'upgrade':
@@ -83,7 +155,7 @@ function judge(scope: Scope, operation: Operation, aside: AsideDatabase | null):
         return {
           kind: 'ready',
           reason: 'RestoredFromBackup',
-          message: `${restoredText(operation, plan)}${kept}`,
+          message: `${restoredText(operation, plan)}${kept} It was restored because ${plan.because}.`,
         };
       case 'backup':
         return {
@@ -101,17 +173,31 @@ function judge(scope: Scope, operation: Operation, aside: AsideDatabase | null):
     };
   }
   const back = operation.swapped
-    ? `Database ${name} is back at ${formatRevisions(origin.revisions)}, restored from the backup taken before.${kept}`
+    ? `Database ${name} is back at ${formatRevisions(origin.revisions)}, restored from the backup taken before. What others wrote since that backup is only in the database that is kept.${kept}`
     : `Database ${name} is at ${formatRevisions(origin.revisions)}, as before.`;
-  const because =
-    plan.kind === 'downgrade' && plan.fallback.kind === 'origin' && !failure.passing
-      ? ` There was no other way: ${plan.fallback.because}.`
-      : '';
+  const because = plan.kind === 'downgrade' && !failure.passing ? noOtherWay(operation, plan) : '';
   return {
     kind: 'stalled',
     reason: failure.reason,
-    message: `${failure.message} ${back}${because} When the cause is mended: migration-target reconcile ${scope.key.name}`,
+    message: `${asSentence(failure.message)} ${back}${because}${nextCommand(failure.message, scope.key.name)}`,
   };
+}
+
+/** What ends with a command to type, or a field to declare, ends without a stop. */
+const asSentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text}.`);
+
+/** A message that says itself how to go on says it once. */
+const nextCommand = (message: string, name: string): string =>
+  message.includes(`migration-target reconcile ${name}`)
+    ? ''
+    : ` When the cause is mended: migration-target reconcile ${name}`;
+
+/** Why nothing older was restored, though the way down could not be trusted. */
+function noOtherWay({ gate }: Operation, { fallback }: ChangePlan): string {
+  if (fallback.kind === 'origin') return ` There was no other way: ${fallback.because}.`;
+  return gate?.coversFallback === true
+    ? ''
+    : ` Backup ${fallback.backup} was not restored: it would lose what was written since ${fallback.takenAt}, and nobody approved that. To restore it, declare spec.restoreFrom.`;
 }
 
 /** Where the database is now comes first, then what that cost. */

@@ -9,9 +9,10 @@ import {
 import { asFailure, type Failure, retry, stalled } from '../errors.ts';
 import type { BackupManifest, DatabaseProperties, Operation, OperationFailure, RestoreIntent } from '../model.ts';
 import type { LeftOut } from '../ports.ts';
-import { findBackup, note, progressOf, type Scope } from '../scope.ts';
+import { findBackup, note, progressOf, requireWholeBackup, type Scope } from '../scope.ts';
 import { describeSetUp, setUpAs } from '../set-up.ts';
 import { writesSinceBackup } from './change.ts';
+import { writtenSince } from './gate.ts';
 import { findQueryFault } from './verify.ts';
 
 /**
@@ -19,7 +20,7 @@ import { findQueryFault } from './verify.ts';
  * where the plan has a backup at it, else back to the origin; and nothing at all where the origin is as it was.
  */
 export async function restore(scope: Scope, operation: Operation): Promise<Operation> {
-  await scope.scratch.clear();
+  await scope.clearScratch();
   await scope.lock.assertHeld();
   await scope.database.endOperationSessions();
   let aimed = operation;
@@ -40,14 +41,16 @@ export async function restore(scope: Scope, operation: Operation): Promise<Opera
 }
 
 /** The backup that reaches the desired revision, if the plan has one and nothing passing is in the way. */
-function desiredBackup({ plan, failure }: Operation): string | null {
+function desiredBackup({ plan, failure, gate }: Operation): string | null {
   switch (plan.kind) {
     case 'restore':
       return plan.backup;
     case 'upgrade':
     case 'downgrade':
     case 'switch':
-      return failure?.passing === true || plan.fallback.kind === 'origin' ? null : plan.fallback.backup;
+      if (failure?.passing === true || plan.fallback.kind === 'origin') return null;
+      // What nobody approved, and the policy does not allow, is not restored: it would lose what was written since.
+      return gate?.coversFallback === true ? plan.fallback.backup : null;
     case 'backup':
       throw new Error('a backup restores nothing');
   }
@@ -88,34 +91,38 @@ async function carryOut(scope: Scope, operation: Operation, intent: RestoreInten
       await database.dropDatabase(intent.into);
   }
 
-  const manifest = await findBackup(store, intent.backup);
-  if (manifest === undefined)
-    throw stalled(
-      'BackupNotFound',
-      `Backup ${intent.backup} is no longer in the catalogue. See: migration-target backups ${scope.key.name}`,
-    );
-  const checked = await store.check(manifest.id);
-  if (!checked.ok)
-    throw stalled(
-      'BackupInvalid',
-      `Backup ${manifest.id} can't be restored: ${checked.problem}. See: migration-target backups ${scope.key.name}`,
-    );
+  const manifest = await requireWholeBackup(scope, intent.backup);
   await store.recordRestore(manifest.id, live, 'intended');
 
   const present = await presentProperties(scope, operation);
   const leftOut = await database.createDatabase(intent.into, setUpAs(present, manifest.properties));
   const told = tellSetUp(scope, operation, manifest, { present, leftOut });
   const progress = progressOf(scope, operation, 'restore');
-  await database.restoreInto(intent.into, { path: store.dumpPath(manifest), format: manifest.format }, progress);
+  await database.restoreInto(intent.into, { place: store.dumpOf(manifest), format: manifest.format }, progress);
   await database.analyze(intent.into);
   await assertRestored(scope, told, intent, manifest);
 
   // What is told is of a database that is here once it is swapped, whoever finishes then.
   if (told !== operation) await scope.save(told);
+  await refuseUncovered(scope, operation, intent);
   await scope.lock.assertHeld();
   const { closedMs } = await database.swap(live, intent.into, intent.aside);
   scope.ports.observe(scope.key, operation.id, { kind: 'step', step: 'swap', state: 'finished', ms: closedMs });
   return finish(scope, told, intent);
+}
+
+/** While it was restored others may have written more than anybody agreed to lose. Nothing of the live database was touched yet. */
+async function refuseUncovered(scope: Scope, operation: Operation, { goal, backup }: RestoreIntent): Promise<void> {
+  const { gate, rehearsal, origin } = operation;
+  const covered = gate?.rowsCovered ?? null;
+  if (goal === 'origin' || covered === null || rehearsal === null) return;
+  const written = await writtenSince(scope, operation);
+  const lost = (rehearsal.loss?.rows ?? 0) + written;
+  if (lost <= covered) return;
+  throw stalled(
+    'WritersActive',
+    `Others wrote ${written} rows while backup ${backup} was restored beside ${origin.identity.name}: ${lost} rows would be lost, and ${covered} may be. Nothing was swapped in. Stop the application, then: migration-target reconcile ${scope.key.name}`,
+  );
 }
 
 /**
@@ -183,7 +190,7 @@ async function assertRestored(
     }
     if (wanted.length > 0) await database.stamp(intent.into, wanted);
   }
-  const queryFault = intent.goal === 'desired' ? await findQueryFault(scope, intent.into) : null;
+  const queryFault = intent.goal === 'desired' ? await findQueryFault(scope, database, intent.into) : null;
   if (queryFault !== null)
     throw stalled('VerificationFailed', `Backup ${manifest.id} was restored, but ${queryFault}.`);
 }

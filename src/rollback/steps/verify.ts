@@ -1,41 +1,49 @@
 import {
-  beyondDrift,
   compareCounts,
   compareSchemas,
   describeDifference,
   formatRevisions,
-  isSame,
+  formatRowChange,
   maxRowChanges,
   revisionsOf,
   sameRevisions,
 } from '../compare.ts';
+import { judgeSchema, type SchemaVerdict } from '../expected-schema.ts';
 import { formatHeads } from '../graph.ts';
-import type { ChangePlan, Operation, OwnDatabase, SchemaFacts } from '../model.ts';
-import { chooseFallback } from '../retention.ts';
+import type { ChangePlan, Operation, OwnDatabase, RowChange } from '../model.ts';
+import type { LiveDatabase } from '../ports.ts';
+import { unforeseenChanges } from '../rehearsed-rows.ts';
 import { findBackup, note, type Scope, withScratch } from '../scope.ts';
 
-/** Reads the database again: version table, schema, the user's queries. Row counts go into the report. */
+/** Reads the database again: version table, schema, rows, the user's queries. Never an exit code. */
 export async function verify(scope: Scope, operation: Operation): Promise<Operation> {
   const { plan } = operation;
   if (plan.kind === 'restore' || plan.kind === 'backup') throw new Error(`a ${plan.kind} is verified before its swap`);
   const revisionFault = await findRevisionFault(scope, plan);
-  const schema = revisionFault === null ? await checkSchema(scope, operation, plan) : { fault: null, drift: null };
-  const fault = revisionFault ?? schema.fault ?? (await findQueryFault(scope));
-  if (fault !== null) {
-    return {
-      ...operation,
-      step: 'restore',
-      failure: {
-        reason: 'VerificationFailed',
-        message: `The ${plan.kind} to ${formatHeads(plan.desired)} ran, but ${fault}.`,
-        passing: false,
-        committed: true,
-      },
-    };
-  }
-  const verified = schema.drift === null ? operation : note(scope, operation, schema.drift);
-  return { ...(await withRowChanges(scope, verified)), step: 'report' };
+  if (revisionFault !== null) return refuted(operation, plan, revisionFault);
+  // Beside one another, since the one waits for PostgreSQL's tools. Where both find something, the schema's is told.
+  const counting = rowChangesSinceBackup(scope, operation);
+  const [schema] = await Promise.all([checkSchema(scope, operation, plan), counting.catch(() => null)]);
+  if (schema.fault !== null) return refuted(operation, plan, schema.fault);
+  const changes = await counting;
+  const rows = await checkRows(scope, operation, changes);
+  const fault = rows.fault ?? (await findQueryFault(scope, scope.database));
+  if (fault !== null) return refuted(operation, plan, fault);
+  const told = [schema.note, rows.note].filter((text): text is string => text !== null);
+  const verified = told.reduce<Operation>((so, text) => note(scope, so, text), operation);
+  return { ...verified, rowChanges: (changes ?? []).slice(0, maxRowChanges), step: 'report' };
 }
+
+const refuted = (operation: Operation, plan: ChangePlan, fault: string): Operation => ({
+  ...operation,
+  step: 'restore',
+  failure: {
+    reason: 'VerificationFailed',
+    message: `The ${plan.kind} to ${formatHeads(plan.desired)} ran, but ${fault}.`,
+    passing: false,
+    committed: true,
+  },
+});
 
 async function findRevisionFault(scope: Scope, plan: ChangePlan): Promise<string | null> {
   const { versionTable } = await scope.database.read();
@@ -43,92 +51,78 @@ async function findRevisionFault(scope: Scope, plan: ChangePlan): Promise<string
   return sameRevisions(now ?? [], plan.desired) ? null : `the version table says ${formatRevisions(now)}`;
 }
 
-/**
- * Against the schema that the database had when it was at that revision before. Where it never was, the present
- * one is recorded: the way back will be measured by it. But not one that a downgrade() of nothing has led to.
- */
+/** Against the one that the rehearsal led to, which was judged then; without a rehearsal it is judged now. */
 async function checkSchema(
   scope: Scope,
   operation: Operation,
   plan: ChangePlan,
-): Promise<{ readonly fault: string | null; readonly drift: string | null }> {
+): Promise<Pick<SchemaVerdict, 'fault' | 'note'>> {
   const { store, database } = scope;
-  const { identity, server } = operation.origin;
-  const expected = await findExpectedSchema(scope, operation, plan.desired);
   const present = await withScratch(scope, operation, ({ database: scratch, created }) =>
     database.canonicalSchema(scratch, created),
   );
-  if (expected === null) {
-    const idle = await idleDowngrades(scope, plan);
-    if (idle.length > 0) {
-      return {
-        fault: null,
-        drift: `downgrade() of ${idle.join(', ')} does nothing, and the database was never seen at ${formatHeads(plan.desired)} before: whether its schema is the one of that revision can't be told. Compare it by hand.`,
-      };
-    }
-    await store.recordSchema(identity, plan.desired, present);
-    return { fault: null, drift: null };
+  const { rehearsal } = operation;
+  if (rehearsal !== null && rehearsal.schema !== null && rehearsal.schema !== present.digest) {
+    const rehearsed = await store.rehearsedSchema();
+    const difference =
+      rehearsed?.digest === rehearsal.schema
+        ? ` (${describeDifference(compareSchemas(rehearsed.lines, present.lines))})`
+        : '';
+    return { fault: `the schema is not the one that the same change led to on a copy${difference}`, note: null };
   }
-  const difference = compareSchemas(expected.lines, present.lines);
-  if (isSame(difference)) return { fault: null, drift: null };
-
-  const found = operation.backup === null ? null : await store.schema(operation.backup.id);
-  if (found !== null && found.digest === present.digest) {
-    return {
-      fault: `the schema did not move at all, and is not the one of ${formatHeads(plan.desired)} (${describeDifference(difference)})`,
-      drift: null,
-    };
-  }
-  const recorded = await store.recordedSchema(identity, plan.current, server.major);
-  const beyond = beyondDrift(difference, { found: found?.lines ?? [], recorded: recorded?.lines ?? null });
-  return isSame(beyond)
-    ? {
-        fault: null,
-        drift: `The schema differs from that of ${formatHeads(plan.desired)} by what had drifted before: ${describeDifference(difference)}.`,
-      }
-    : {
-        fault: `the schema is not the one of ${formatHeads(plan.desired)} (${describeDifference(beyond)})`,
-        drift: null,
-      };
+  // The application may be waiting by now.
+  const judged = await judgeSchema(scope, operation, plan, present, { mayBuild: false });
+  if (judged.isFirst) await store.recordSchema(operation.origin.identity, plan.desired, present);
+  // Equal to what was judged, and told of, on the copy.
+  return rehearsal?.schema === present.digest ? { fault: null, note: null } : judged;
 }
 
-/** The steps down that were taken by a downgrade() that is `pass`, though the upgrade() is not. */
-async function idleDowngrades(scope: Scope, plan: ChangePlan): Promise<readonly string[]> {
-  const down = new Set(plan.steps.filter(({ direction }) => direction === 'down').map(({ revision }) => revision));
-  if (down.size === 0) return [];
-  const { revisions } = await (await scope.alembic()).graph();
-  return revisions
-    .filter(({ id, upgrade, downgrade }) => down.has(id) && upgrade.shape === 'code' && downgrade.shape === 'pass')
-    .map(({ id }) => id);
+/** null: the backup has gone. */
+async function rowChangesSinceBackup(scope: Scope, operation: Operation): Promise<readonly RowChange[] | null> {
+  const manifest = operation.backup === null ? undefined : await findBackup(scope.store, operation.backup.id);
+  if (manifest === undefined) return null;
+  return compareCounts(manifest.rowCounts, await scope.database.rowCounts());
 }
 
-/** The schema recorded when the revision was last reached, or else that of the newest backup at it. */
-async function findExpectedSchema(
+/**
+ * Every table should have as many rows as the backup, and as many more or fewer as on the copy. Others who write at the
+ * same time can't be told from the change, so where somebody else is connected it is said, and no fault.
+ */
+async function checkRows(
   scope: Scope,
-  operation: Operation,
-  revisions: readonly string[],
-): Promise<SchemaFacts | null> {
-  const { identity, server } = operation.origin;
-  const recorded = await scope.store.recordedSchema(identity, revisions, server.major);
-  if (recorded !== null) return recorded;
-  const { backups } = await scope.store.list();
-  const choice = chooseFallback(backups, revisions, identity, server.major);
-  return choice.kind === 'none' ? null : scope.store.schema(choice.backup.id);
+  { rehearsal, backup }: Operation,
+  changes: readonly RowChange[] | null,
+): Promise<{ readonly fault: string | null; readonly note: string | null }> {
+  if (rehearsal === null || changes === null) return { fault: null, note: null };
+  const { rowChanges } = rehearsal;
+  if (rowChanges === null)
+    return { fault: null, note: 'The numbers of rows of so many tables change that they were not compared.' };
+  // Where it was backed up again, rows that the copy did not have went through the change as well.
+  const isSameState = rehearsal.backup === backup?.id;
+  const unforeseen = unforeseenChanges(rowChanges, changes, isSameState);
+  const [first] = unforeseen;
+  if (first === undefined) return { fault: null, note: null };
+  const more = unforeseen.length > 1 ? `, and ${unforeseen.length - 1} more tables` : '';
+  const what = `the rows are not those that the same change left on a copy (${formatRowChange(first)}${more})`;
+  const others = await scope.database.otherSessions();
+  return others.length === 0
+    ? { fault: what, note: null }
+    : {
+        fault: null,
+        note: `After the change ${what}. Others were connected meanwhile (${others.join(', ')}), so it can't be told whose rows these are.`,
+      };
 }
 
 /** The user's own queries, in the live database or in one about to take its place. */
-export async function findQueryFault(scope: Scope, database?: OwnDatabase): Promise<string | null> {
-  for (const { name, sql, expect } of scope.target.spec.verify.queries) {
-    const answer = await scope.database.query(sql, database);
+export async function findQueryFault(
+  { target }: Scope,
+  server: Pick<LiveDatabase, 'query'>,
+  database?: OwnDatabase,
+): Promise<string | null> {
+  for (const { name, sql, expect } of target.spec.verify.queries) {
+    const answer = await server.query(sql, database);
     if (answer !== expect)
       return `the query '${name}' gave ${answer === null ? 'NULL' : `'${answer}'`} and not '${expect}'`;
   }
   return null;
-}
-
-async function withRowChanges(scope: Scope, operation: Operation): Promise<Operation> {
-  const manifest = operation.backup === null ? undefined : await findBackup(scope.store, operation.backup.id);
-  if (manifest === undefined) return operation;
-  const changes = compareCounts(manifest.rowCounts, await scope.database.rowCounts());
-  return { ...operation, rowChanges: changes.slice(0, maxRowChanges) };
 }

@@ -92,14 +92,17 @@ export async function settingsFor(
     },
   });
   if (!parsed.ok) throw new Error(JSON.stringify(parsed.problems));
-  const { alembic, database } = parsed.target.spec;
+  const { alembic, database, runtime } = parsed.target.spec;
   return {
+    runtime,
     versionTable: { schema: database.versionTableSchema, name: database.versionTable },
     databaseUrl,
     operationId: 'operation1',
     lockTimeoutSeconds: 5,
     signal: new AbortController().signal,
     env: {},
+    copy: null,
+    owner: null,
     ...over,
     spec: alembic,
   };

@@ -5,7 +5,9 @@ import type { Scene } from '../../support/scene.ts';
 /** The backups of a scene's target, newest first, as the procedure sees them. */
 export async function backupsOf(scene: Scene): Promise<readonly BackupManifest[]> {
   const { spec, metadata } = await scene.target();
-  const { backups, broken } = await (await scene.ports.backups.open(spec.backup.storage, metadata)).list();
+  const { backups, broken } = await (
+    await scene.ports.backups.open(spec.backup.storage, metadata, scene.ports.home)
+  ).list();
   if (broken.length > 0) throw new Error(`broken backups: ${JSON.stringify(broken)}`);
   return backups;
 }

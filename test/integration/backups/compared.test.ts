@@ -156,6 +156,7 @@ function withContents(ports: Ports, change: (contents: Contents) => Contents): P
   return {
     ...ports,
     databases: {
+      ...ports.databases,
       open: async (settings) => {
         const database = await ports.databases.open(settings);
         const contents: LiveDatabase['contents'] = async (of) => change(await database.contents(of));

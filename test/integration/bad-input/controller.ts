@@ -1,5 +1,5 @@
 /** The controller as `run` starts it, over the folder of a scene, until it has looked at everything that is declared. */
-import type { Declaration, Home, Ports } from '../../../src/rollback/ports.ts';
+import type { Adapters, Clock, Declaration, Home, LeaseStore } from '../../../src/rollback/ports.ts';
 import { keyText, type TargetKey } from '../../../src/api/target.ts';
 import { serve } from '../../../src/main/serve.ts';
 import type { Scene } from '../../support/scene.ts';
@@ -11,15 +11,22 @@ export interface ControllerRun {
   readonly declared: ReadonlyMap<string, Declaration>;
 }
 
-/** Starts it, waits until it has read each target, and stops it, which waits for whatever it is at. */
-export async function runController(scene: Scene): Promise<ControllerRun> {
-  const { home, databases, alembic, backups, clock } = scene.ports;
+/**
+ * Starts it, waits until it has read each target, and stops it, which waits for whatever it is at. `lease`: it works only
+ * once it has that.
+ */
+export async function runController(
+  scene: Scene,
+  { lease, clock }: { readonly lease?: LeaseStore; readonly clock?: Clock } = {},
+): Promise<ControllerRun> {
+  const { home, ...ports } = scene.ports;
   const keys = (await home.list()).map(keyOfDeclaration);
   const unseen = new Set(keys.map(keyText));
   const saved: string[] = [];
   const stop = new AbortController();
   const watched: Home = {
     ...home,
+    ...(lease === undefined ? {} : { lease: () => lease }),
     get: async (key) => {
       const declaration = await home.get(key);
       unseen.delete(keyText(key));
@@ -31,12 +38,14 @@ export async function runController(scene: Scene): Promise<ControllerRun> {
       await home.saveStatus(key, status, before);
     },
   };
-  const adapters: Pick<Ports, 'databases' | 'alembic' | 'backups' | 'clock'> = { databases, alembic, backups, clock };
+  const adapters: Adapters = clock === undefined ? ports : { ...ports, clock };
   const level = process.env['LOG_LEVEL'];
   process.env['LOG_LEVEL'] = 'silent';
   try {
     const { unfinished } = await serve({
       home: watched,
+      election: lease === undefined ? null : { lease: lease.name, identity: 'this' },
+      watches: 'a test',
       listen: '127.0.0.1:0',
       workers: 4,
       surroundings: { inPod: false, allow: [] },

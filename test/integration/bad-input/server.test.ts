@@ -62,7 +62,7 @@ describe('a server', () => {
     await using scene = await watchedScene({
       ports: (ports) => ({
         ...ports,
-        databases: { open: (settings) => (areGone ? others : ports.databases).open(settings) },
+        databases: { ...ports.databases, open: (settings) => (areGone ? others : ports.databases).open(settings) },
       }),
     });
     await scene.goTo('a2');

@@ -108,7 +108,11 @@ describe('another history in the same database', () => {
 
 async function backupAt(scene: WatchedScene, revision: string): Promise<string> {
   const { spec } = await scene.target();
-  const store = await scene.ports.backups.open(spec.backup.storage, { namespace: 'default', name: 'unicorn' });
+  const store = await scene.ports.backups.open(
+    spec.backup.storage,
+    { namespace: 'default', name: 'unicorn' },
+    scene.ports.home,
+  );
   const found = (await store.list()).backups.find(({ revisions }) => revisions?.join() === revision);
   if (found === undefined) throw new Error(`no backup at ${revision}`);
   return found.id;

@@ -138,6 +138,11 @@ export async function until(running: Running, holds: () => boolean | Promise<boo
   }
 }
 
+/** What alembic makes of `twoSteps`, for tests that are about something else: a Python for each of them takes its time. */
+export const atB200 = `CREATE TABLE users (id SERIAL PRIMARY KEY, name TEXT, email TEXT);
+  CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY);
+  INSERT INTO alembic_version VALUES ('b200');`;
+
 /** Users and their e-mail addresses; the last migration drops nothing on its way up. */
 export const twoSteps: HistorySpec = {
   revisions: [

@@ -316,6 +316,15 @@ describe('what is refused, and how', () => {
     expect(refused.stderr).toContain('--help');
   });
 
+  test('a controller of a folder elects no leader, and says what keeps two apart', async () => {
+    await using bench = await createBench(twoSteps);
+    const refused = await bench.run('run', '--leader-elect');
+    expect(refused).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/NotSupported run\n +A folder has no Lease/),
+    });
+  });
+
   test('as a plugin of kubectl it calls itself what people typed', async () => {
     await using bench = await createBench(twoSteps);
     const link = join(bench.dir, '..', 'kubectl-migration_target');

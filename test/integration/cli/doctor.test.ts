@@ -7,7 +7,7 @@ import type { Finding } from '../../../src/rollback/diagnosis.ts';
 import { alembic } from '../../support/alembic.ts';
 import { contentChecksum, databaseUrl, query } from '../../support/postgres.ts';
 import { startPooler } from '../../support/pooler.ts';
-import { createBench, startProgram, twoSteps, type Bench } from './bench.ts';
+import { atB200, createBench, startProgram, twoSteps, type Bench } from './bench.ts';
 
 interface Diagnosis {
   readonly wouldFail: boolean;
@@ -21,8 +21,7 @@ const examine = async (bench: Bench): Promise<Diagnosis & { readonly code: numbe
 
 /** A database at b200, a week's backup of it, and a declaration of the revision before. */
 async function healthy(options: Parameters<typeof createBench>[1] = {}): Promise<Bench> {
-  const bench = await createBench(twoSteps, options);
-  await alembic(bench.project, bench.database.url, 'upgrade', 'head');
+  const bench = await createBench(twoSteps, { ...options, sql: atB200 });
   await bench.declare('a100');
   return bench;
 }
@@ -86,8 +85,9 @@ const faults: readonly Fault[] = [
   {
     called: 'a field that nothing acts on',
     check: 'declaration',
-    says: /spec\.application: leave it out/,
-    make: async (bench) => void (await bench.declare('a100', { application: {} })),
+    says: /spec\.application\.workloads of a cluster, .*: declare the target in that cluster, or leave out those/,
+    make: async (bench) =>
+      void (await bench.declare('a100', { application: { workloads: [{ kind: 'Deployment', name: 'ops' }] } })),
   },
   {
     called: 'a secret that is missing',
@@ -269,7 +269,7 @@ test('a backup folder that can not be used is told once', async () => {
     ['free space', 'backups'].map((check) => ({
       check,
       level: 'skipped',
-      message: "not looked at: the backup folder can't be used",
+      message: "not looked at: what backups are kept in can't be used",
     })),
   );
 });

@@ -10,8 +10,9 @@ await using live = await createDatabases({ toolDirectories: [toolDirectory] }).o
   versionTable: { schema: 'public', name: 'alembic_version' },
   lockTimeoutSeconds: 2,
   operationId: 'abc123',
+  place: null,
 });
-await live.dump(dump, progress);
+await live.dump({ kind: 'path', path: dump }, progress);
 const into = await live.newDatabase('scratch', 'killed');
 await live.createDatabase(into, 'scratch');
-await live.restoreInto(into, { path: dump, format: 'directory' }, progress);
+await live.restoreInto(into, { place: { kind: 'path', path: dump }, format: 'directory' }, progress);

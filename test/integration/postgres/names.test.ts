@@ -27,11 +27,15 @@ describe.each(majors)('PostgreSQL %i: a database', (major) => {
     await using lock = await live.lock();
     await lock?.assertHeld();
 
-    const dump = await live.dump(join(folder.path, 'dump'), silent);
+    const dump = await live.dump({ kind: 'path', path: join(folder.path, 'dump') }, silent);
     const into = await live.newDatabase('restored', 'abc123');
     const aside = { name: (await live.newDatabase('old', 'abc123')).name, oid: before.oid };
     await live.createDatabase(into, dump.properties);
-    await live.restoreInto(into, { path: join(folder.path, 'dump'), format: 'directory' }, silent);
+    await live.restoreInto(
+      into,
+      { place: { kind: 'path', path: join(folder.path, 'dump') }, format: 'directory' },
+      silent,
+    );
     const restored = await live.contents(into);
     expect(restored.rowCounts).toEqual({ 'public.alembic_version': 1, 'public.t': 10 });
     expect(restored.versionTable).toEqual({ kind: 'present', revisions: ['a1'] });

@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { createDatabases } from '../../../src/adapters/postgres/index.ts';
 import { Failure } from '../../../src/rollback/errors.ts';
 import type { OwnDatabase, SchemaFacts } from '../../../src/rollback/model.ts';
+import { localLauncher } from '../../../src/adapters/process/local.ts';
+import type { Command } from '../../../src/adapters/process/run.ts';
 import type { DatabaseSettings, LiveDatabase, Progress } from '../../../src/rollback/ports.ts';
 import { query, type TestDatabase } from '../../support/postgres.ts';
 
@@ -21,6 +23,7 @@ export async function open(
     versionTable: { schema: 'public', name: 'alembic_version' },
     lockTimeoutSeconds: 2,
     operationId: 'abc123',
+    place: null,
     ...settings,
   });
 }
@@ -56,10 +59,10 @@ export async function identify(database: TestDatabase): Promise<OwnDatabase> {
 
 /** Dumps the live database and restores it into a new one of its properties. */
 export async function restoreCopy(live: LiveDatabase, folder: string, id = 'copy'): Promise<OwnDatabase> {
-  const dump = await live.dump(join(folder, id), silent);
+  const dump = await live.dump({ kind: 'path', path: join(folder, id) }, silent);
   const into = await live.newDatabase('restored', id);
   await live.createDatabase(into, dump.properties);
-  await live.restoreInto(into, { path: join(folder, id), format: 'directory' }, silent);
+  await live.restoreInto(into, { place: { kind: 'path', path: join(folder, id) }, format: 'directory' }, silent);
   return into;
 }
 
@@ -76,3 +79,11 @@ export async function canonicalSchema(live: LiveDatabase, id = 'compare'): Promi
 export const versionTable = (revision: string): string =>
   `CREATE TABLE alembic_version (version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY);
    INSERT INTO alembic_version VALUES ('${revision}');`;
+
+/** A tool of this machine's, as `run` takes it. */
+export const here = (program: string, args: readonly string[]): Command => ({
+  launcher: localLauncher({ environment: {}, group: false }),
+  program,
+  args,
+  env: {},
+});

@@ -37,7 +37,7 @@ describe.each(majors)('PostgreSQL %i: a database made again', (major) => {
         );
       await using folder = await temporaryFolder();
       await using live = await open(database, { adminUrl: database.adminUrl });
-      const { properties } = await live.dump(join(folder.path, 'dump'), silent);
+      const { properties } = await live.dump({ kind: 'path', path: join(folder.path, 'dump') }, silent);
       const into = await live.newDatabase('restored', 'again');
       // As from a manifest on disk.
       await live.createDatabase(into, JSON.parse(JSON.stringify(properties)) as typeof properties);
@@ -103,7 +103,7 @@ describe.each(majors)('PostgreSQL %i: a database made again', (major) => {
       );
     await using folder = await temporaryFolder();
     await using live = await open(database);
-    const { properties } = await live.dump(join(folder.path, 'dump'), silent);
+    const { properties } = await live.dump({ kind: 'path', path: join(folder.path, 'dump') }, silent);
     const into = await live.newDatabase('restored', 'locale');
     await live.createDatabase(into, properties);
     expect(await locale(into.name)).toEqual(await locale(name));

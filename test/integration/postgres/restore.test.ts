@@ -5,7 +5,7 @@ import { describe, expect, test } from '@jest/globals';
 
 import { run } from '../../../src/adapters/process/run.ts';
 import { createDatabase, databaseUrl, majors, query } from '../../support/postgres.ts';
-import { canonicalSchema, failureOf, open, restoreCopy, silent, temporaryFolder, versionTable } from './open.ts';
+import { canonicalSchema, failureOf, here, open, restoreCopy, silent, temporaryFolder, versionTable } from './open.ts';
 
 describe.each(majors)('PostgreSQL %i: a restore', (major) => {
   test('brings back tables, large objects, sequences, owners and rights, and analyzes', async () => {
@@ -38,7 +38,9 @@ describe.each(majors)('PostgreSQL %i: a restore', (major) => {
     await using folder = await temporaryFolder();
     await using live = await open(database);
     const told: unknown[] = [];
-    const dump = await live.dump(join(folder.path, 'dump'), (...progress) => told.push(progress));
+    const dump = await live.dump({ kind: 'path', path: join(folder.path, 'dump') }, (...progress) =>
+      told.push(progress),
+    );
     expect(told).toEqual([
       [1, 2, 'tables dumped'],
       [2, 2, 'tables dumped'],
@@ -46,8 +48,10 @@ describe.each(majors)('PostgreSQL %i: a restore', (major) => {
     const into = await live.newDatabase('restored', 'told');
     await live.createDatabase(into, dump.properties);
     told.length = 0;
-    await live.restoreInto(into, { path: join(folder.path, 'dump'), format: 'directory' }, (...progress) =>
-      told.push(progress),
+    await live.restoreInto(
+      into,
+      { place: { kind: 'path', path: join(folder.path, 'dump') }, format: 'directory' },
+      (...progress) => told.push(progress),
     );
     expect(told).toEqual([
       [1, 2, 'tables restored'],
@@ -60,18 +64,30 @@ describe.each(majors)('PostgreSQL %i: a restore', (major) => {
     await using folder = await temporaryFolder();
     await using live = await open(database);
     const path = join(folder.path, 'dump');
-    const { properties } = await live.dump(path, silent);
-    expect(await failureOf(live.dump(path, silent))).toMatchObject({ reason: 'BackupFailed' });
+    const { properties } = await live.dump({ kind: 'path', path }, silent);
+    expect(await failureOf(live.dump({ kind: 'path', path }, silent))).toMatchObject({ reason: 'BackupFailed' });
     const into = await live.newDatabase('restored', 'none');
     await live.createDatabase(into, properties);
     expect(
-      await failureOf(live.restoreInto(into, { path: join(folder.path, 'nowhere'), format: 'directory' }, silent)),
+      await failureOf(
+        live.restoreInto(
+          into,
+          { place: { kind: 'path', path: join(folder.path, 'nowhere') }, format: 'directory' },
+          silent,
+        ),
+      ),
     ).toMatchObject({ reason: 'BackupInvalid' });
-    expect(await failureOf(live.restoreInto(into, { path: folder.path, format: 'directory' }, silent))).toMatchObject({
+    expect(
+      await failureOf(
+        live.restoreInto(into, { place: { kind: 'path', path: folder.path }, format: 'directory' }, silent),
+      ),
+    ).toMatchObject({
       reason: 'BackupInvalid',
     });
     for (const name of await readdir(path)) if (name !== 'toc.dat') await rm(join(path, name));
-    expect(await failureOf(live.restoreInto(into, { path, format: 'directory' }, silent))).toMatchObject({
+    expect(
+      await failureOf(live.restoreInto(into, { place: { kind: 'path', path }, format: 'directory' }, silent)),
+    ).toMatchObject({
       reason: 'BackupInvalid',
       kind: 'stalled',
     });
@@ -88,7 +104,7 @@ describe.each(majors)('PostgreSQL %i: a restore', (major) => {
     await using folder = await temporaryFolder();
     await using live = await open(database, { adminUrl: database.adminUrl });
     const path = join(folder.path, 'dump');
-    const { properties } = await live.dump(path, silent);
+    const { properties } = await live.dump({ kind: 'path', path }, silent);
     await query(
       database.adminUrl,
       `REASSIGN OWNED BY ${role} TO ${database.owner}; DROP OWNED BY ${role}; DROP ROLE ${role}`,
@@ -96,7 +112,7 @@ describe.each(majors)('PostgreSQL %i: a restore', (major) => {
     const into = await live.newDatabase('restored', 'gone');
     const restore = async (): Promise<void> => {
       await live.createDatabase(into, properties);
-      await live.restoreInto(into, { path, format: 'directory' }, silent);
+      await live.restoreInto(into, { place: { kind: 'path', path }, format: 'directory' }, silent);
     };
     expect(await failureOf(restore())).toMatchObject({
       reason: 'RestoreFailed',
@@ -143,11 +159,11 @@ describe.each(majors)('PostgreSQL %i: a plain .sql file', (major) => {
     await using live = await open(database);
     const path = join(folder.path, 'backup.sql');
     const { pgDump } = await live.tools();
-    const outcome = await run({ program: pgDump, args: [`--dbname=${database.url}`, `--file=${path}`], env: {} });
+    const outcome = await run(here(pgDump, [`--dbname=${database.url}`, `--file=${path}`]));
     expect(outcome).toMatchObject({ code: 0 });
     const into = await live.newDatabase('restored', 'plain');
     await live.createDatabase(into, 'scratch');
-    await live.restoreInto(into, { path, format: 'plain' }, silent);
+    await live.restoreInto(into, { place: { kind: 'path', path }, format: 'plain' }, silent);
     const contents = await live.contents(into);
     expect(contents.rowCounts).toEqual({ 'public.alembic_version': 1, 'public.t': 3 });
     expect(contents.schema.lines).toEqual((await canonicalSchema(live, 'plain')).lines);
@@ -170,7 +186,7 @@ describe.each(majors)('PostgreSQL %i: a plain .sql file', (major) => {
     await writeFile(path, `CREATE TABLE t (i text);\n${line.replace('SHELL', join(folder.path, 'pwned'))}\n`);
     const into = await live.newDatabase('restored', 'evil');
     await live.createDatabase(into, 'scratch');
-    const failure = await failureOf(live.restoreInto(into, { path, format: 'plain' }, silent));
+    const failure = await failureOf(live.restoreInto(into, { place: { kind: 'path', path }, format: 'plain' }, silent));
     expect(failure).toMatchObject({ reason: 'BackupInvalid', kind: 'stalled' });
     expect(failure.message).toContain(where);
     expect(await readdir(folder.path)).toEqual(['evil.sql']);
@@ -186,7 +202,9 @@ describe.each(majors)('PostgreSQL %i: a plain .sql file', (major) => {
     await writeFile(path, 'CREATE TABLE t (i int);\nINSERT INTO nowhere VALUES (1);\n');
     const into = await live.newDatabase('restored', 'broken');
     await live.createDatabase(into, 'scratch');
-    expect(await failureOf(live.restoreInto(into, { path, format: 'plain' }, silent))).toMatchObject({
+    expect(
+      await failureOf(live.restoreInto(into, { place: { kind: 'path', path }, format: 'plain' }, silent)),
+    ).toMatchObject({
       reason: 'RestoreFailed',
       message: expect.stringContaining('nowhere'),
     });

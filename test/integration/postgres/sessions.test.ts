@@ -184,14 +184,14 @@ describe.each(majors)('PostgreSQL %i: the tools', (major) => {
       const wrapper = join(folder.path, 'bin', tool);
       await writeFile(
         wrapper,
-        `#!/bin/sh\nif [ "$1" != --version ]; then { echo "$@"; env; stat -L -c '%a' "$PGSERVICEFILE"; grep passfile "$PGSERVICEFILE"; stat -L -c '%a' "$(sed -n s/^passfile=//p "$PGSERVICEFILE")"; } >> ${folder.path}/seen; fi\nexec ${binDir}/${tool} "$@"\n`,
+        `#!/bin/sh\nif [ "$1" != --version ]; then { echo "$@"; env; stat -L -c '%a' "$PGSERVICEFILE"; stat -L -c '%a' "$PGPASSFILE"; } >> ${folder.path}/seen; fi\nexec ${binDir}/${tool} "$@"\n`,
       );
       await chmod(wrapper, 0o755);
     }
     process.env['PGPASSWORD'] = 'of the controller';
     try {
       await using live = await open(database, { toolDirectories: [join(folder.path, 'bin')] });
-      await live.dump(join(folder.path, 'dump'), silent);
+      await live.dump({ kind: 'path', path: join(folder.path, 'dump') }, silent);
       await canonicalSchema(live);
     } finally {
       delete process.env['PGPASSWORD'];

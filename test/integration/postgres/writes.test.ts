@@ -59,7 +59,7 @@ describe.each(majors)('PostgreSQL %i: since a dump', (major) => {
     await using database = await createDatabase(major, { sql: setUp });
     await using folder = await temporaryFolder();
     await using live = await open(database);
-    const { snapshot } = await live.dump(join(folder.path, 'dump'), silent);
+    const { snapshot } = await live.dump({ kind: 'path', path: join(folder.path, 'dump') }, silent);
     expect(await live.writesSince(snapshot)).toEqual([]);
     await query(database.url, sql);
     expect(await live.writesSince(JSON.parse(JSON.stringify(snapshot)) as typeof snapshot)).toEqual([expected]);
@@ -70,7 +70,7 @@ describe.each(majors)('PostgreSQL %i: since a dump', (major) => {
     await using other = await createDatabase(major, { sql: setUp });
     await using folder = await temporaryFolder();
     await using live = await open(database);
-    const { snapshot } = await live.dump(join(folder.path, 'dump'), silent);
+    const { snapshot } = await live.dump({ kind: 'path', path: join(folder.path, 'dump') }, silent);
     await query(
       database.url,
       "BEGIN; SELECT * FROM t FOR UPDATE; COMMIT; BEGIN; DELETE FROM t; ROLLBACK; SELECT nextval('s')",
@@ -93,7 +93,7 @@ describe.each(majors)('PostgreSQL %i: since a dump', (major) => {
     await sub.query('BEGIN; SELECT pg_current_xact_id(); SAVEPOINT a; UPDATE u SET i = 2; RELEASE a');
     // A younger one that commits before the dump keeps the ids of both below the snapshot's end.
     await query(database.url, 'INSERT INTO p VALUES (1)');
-    const { snapshot } = await live.dump(join(folder.path, 'dump'), silent);
+    const { snapshot } = await live.dump({ kind: 'path', path: join(folder.path, 'dump') }, silent);
     expect(await live.writesSince(snapshot)).toEqual([]);
     await sub.query('COMMIT');
     expect((await live.writesSince(snapshot)).map(({ table }) => table)).toEqual(['public.u']);
@@ -110,12 +110,16 @@ describe.each(majors)('PostgreSQL %i: since a dump', (major) => {
     const writing = (async () => {
       for (let i = 1000; running; i += 1) await writer.query('INSERT INTO t VALUES ($1)', [i]);
     })();
-    const dump = await live.dump(join(folder.path, 'dump'), silent);
+    const dump = await live.dump({ kind: 'path', path: join(folder.path, 'dump') }, silent);
     running = false;
     await writing;
     const into = await live.newDatabase('restored', 'moment');
     await live.createDatabase(into, dump.properties);
-    await live.restoreInto(into, { path: join(folder.path, 'dump'), format: 'directory' }, silent);
+    await live.restoreInto(
+      into,
+      { place: { kind: 'path', path: join(folder.path, 'dump') }, format: 'directory' },
+      silent,
+    );
     expect((await live.contents(into)).rowCounts).toEqual(dump.snapshot.rowCounts);
     expect(dump.revisions).toBeNull();
   });

@@ -7,7 +7,7 @@ import { describe, expect, test } from '@jest/globals';
 import type { OperationEvent } from '../../../src/rollback/ports.ts';
 import { reconcile } from '../../../src/rollback/reconcile.ts';
 import { contentChecksum, majors, query } from '../../support/postgres.ts';
-import { createScene, type Major, said, type Scene, threeSteps } from '../../support/scene.ts';
+import { createScene, preparedOnce, said, type Scene, threeSteps } from '../../support/scene.ts';
 
 const withDowngrade = (id: string, downgrade: string) => ({
   revisions: threeSteps.revisions.map((revision) => (revision.id === id ? { ...revision, downgrade } : revision)),
@@ -16,13 +16,13 @@ const raising = withDowngrade('a2', `raise RuntimeError('no way back')`);
 const passing = withDowngrade('a2', 'pass');
 
 /** At a3, with a verified backup at a1, and a row written since. */
-async function upgraded(major: Major, history: typeof raising): Promise<Scene> {
+const upgraded = preparedOnce(async (major, history) => {
   const scene = await createScene(major, { history });
   await scene.goTo('a1');
   await scene.goTo('a3');
   await scene.query(`INSERT INTO users VALUES (5000, 'late', 'late@example.org')`);
   return scene;
-}
+});
 
 describe.each(majors)('PostgreSQL %i: a downgrade that raises', (major) => {
   test('is followed by the backup at the desired revision, swapped in; the old database is kept aside', async () => {
@@ -124,7 +124,7 @@ describe('a downgrade that does nothing', () => {
   });
 
   test('is not confused with what a person added since: drift restores nothing', async () => {
-    await using scene = await upgraded(16, threeSteps as typeof raising);
+    await using scene = await upgraded(16);
     await scene.query('CREATE INDEX by_hand ON users (name)');
     const { outcome } = await scene.goTo('a1');
     expect(said(outcome)).toMatch(/^ready Downgraded: /);
@@ -166,7 +166,7 @@ describe('verification', () => {
   });
 
   test("of a backup that restoreFrom declares fails where one of the user's queries gives another answer", async () => {
-    await using scene = await upgraded(16, threeSteps as typeof raising);
+    await using scene = await upgraded(16);
     const before = await contentChecksum(scene.database.adminUrl);
     const { outcome, status } = await scene.goTo('a1', {
       restoreFrom: { backup: await backupAt(scene, 'a1') },
@@ -183,7 +183,7 @@ describe('verification', () => {
 
 describe('restoreFrom', () => {
   test('is carried out once, and then the declared revision is gone for', async () => {
-    await using scene = await upgraded(16, threeSteps as typeof raising);
+    await using scene = await upgraded(16);
     const atA1 = await backupAt(scene, 'a1');
     const { outcome } = await scene.goTo('a2', { restoreFrom: { backup: atA1 } });
     expect(said(outcome)).toMatch(/^ready Upgraded: /);
@@ -197,7 +197,7 @@ describe('restoreFrom', () => {
   });
 
   test('of a backup that is not there is refused', async () => {
-    await using scene = await upgraded(16, threeSteps as typeof raising);
+    await using scene = await upgraded(16);
     const { outcome } = await scene.goTo('a3', { restoreFrom: { backup: 'default.unicorn-20260101T000000Z-000000' } });
     expect(said(outcome)).toMatch(/^stalled BackupNotFound: /);
   });
@@ -225,10 +225,14 @@ describe('the database kept aside', () => {
 });
 
 async function backupAt(scene: Scene, revision: string): Promise<string> {
-  const store = await scene.ports.backups.open((await scene.target()).spec.backup.storage, {
-    namespace: 'default',
-    name: 'unicorn',
-  });
+  const store = await scene.ports.backups.open(
+    (await scene.target()).spec.backup.storage,
+    {
+      namespace: 'default',
+      name: 'unicorn',
+    },
+    scene.ports.home,
+  );
   const found = (await store.list()).backups.find(({ revisions }) => revisions?.join() === revision);
   if (found === undefined) throw new Error(`no backup at ${revision}`);
   return found.id;
@@ -264,10 +268,14 @@ test('a downgrade that does nothing, to a revision that was never seen, is told,
   await using scene = await createScene(16, { history: passing });
   await scene.goTo('a3');
   const { status } = await scene.goTo('a1');
-  const store = await scene.ports.backups.open((await scene.target()).spec.backup.storage, {
-    namespace: 'default',
-    name: 'unicorn',
-  });
+  const store = await scene.ports.backups.open(
+    (await scene.target()).spec.backup.storage,
+    {
+      namespace: 'default',
+      name: 'unicorn',
+    },
+    scene.ports.home,
+  );
   const identity = { systemIdentifier: status.database?.systemIdentifier ?? '', name: scene.database.name, oid: 0 };
   expect(await store.recordedSchema(identity, ['a3'], 16)).not.toBeNull();
   expect(await store.recordedSchema(identity, ['a1'], 16)).toBeNull();

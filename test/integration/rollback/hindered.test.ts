@@ -17,6 +17,7 @@ async function sceneWith(
     ports: (ports) => ({
       ...ports,
       databases: {
+        ...ports.databases,
         open: async (settings) => {
           const live = await ports.databases.open(settings);
           return armed ? { ...live, ...change(live, () => scene) } : live;

@@ -74,6 +74,16 @@ describe('with a verified backup at the desired revision, the database stays as 
       'DatabaseUnreachable',
     ],
     [
+      'a statement that somebody cancels',
+      { migration: `op.execute("SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(60)")` },
+      'TimedOut',
+    ],
+    [
+      'a statement that the role’s statement_timeout ends',
+      { migration: `op.execute("SET LOCAL statement_timeout = 50"); op.execute("SELECT pg_sleep(60)")` },
+      'TimedOut',
+    ],
+    [
       'a server that is out of memory',
       { migration: `op.execute("DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53200'; END $$")` },
       'DowngradeFailed',

@@ -26,10 +26,14 @@ describe.each(majors)('PostgreSQL %i: the procedure', (major) => {
     expect(said(outcome)).toMatch(/^ready Downgraded: /);
     expect(await scene.version()).toBe('a1');
     expect(status.lastBackup).toMatchObject({ revisions: ['a3'], verified: true });
-    const store = await scene.ports.backups.open((await scene.target()).spec.backup.storage, {
-      namespace: 'default',
-      name: 'unicorn',
-    });
+    const store = await scene.ports.backups.open(
+      (await scene.target()).spec.backup.storage,
+      {
+        namespace: 'default',
+        name: 'unicorn',
+      },
+      scene.ports.home,
+    );
     const [beforeDown, beforeUp] = (await store.list()).backups;
     expect(beforeDown?.scripts).toMatch(/^[0-9a-f]{64}$/);
     expect(beforeUp?.scripts).toBe(beforeDown?.scripts);

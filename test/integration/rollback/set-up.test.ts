@@ -132,7 +132,9 @@ test('a database that cannot be backed up is restored over with the set-up that 
   await using scene = await setUpAnew(16, (ports) => withDatabase(ports, corrupt));
   const before = await setUpOf(scene);
   const { storage } = (await scene.target()).spec.backup;
-  const { backups } = await (await scene.ports.backups.open(storage, { namespace: 'default', name: 'unicorn' })).list();
+  const { backups } = await (
+    await scene.ports.backups.open(storage, { namespace: 'default', name: 'unicorn' }, scene.ports.home)
+  ).list();
   isCorrupt = true;
   const { outcome } = await scene.goTo('a1', {
     restoreFrom: { backup: backups.find(({ revisions }) => revisions?.join() === 'a1')?.id },
@@ -189,6 +191,7 @@ test('settings that only a superuser may make stop neither a backup nor a restor
 const withDatabase = (ports: Ports, change: (live: LiveDatabase) => Partial<LiveDatabase>): Ports => ({
   ...ports,
   databases: {
+    ...ports.databases,
     open: async (settings) => {
       const live = await ports.databases.open(settings);
       return { ...live, ...change(live) };

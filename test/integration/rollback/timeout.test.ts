@@ -31,6 +31,7 @@ describe('spec.timeout ends a backup', () => {
       ports: (ports) => ({
         ...ports,
         databases: {
+          ...ports.databases,
           open: (settings) =>
             tools === null
               ? ports.databases.open(settings)

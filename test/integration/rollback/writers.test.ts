@@ -32,7 +32,7 @@ async function sceneWith(
     history,
     ports: (ports: Ports) => ({
       ...ports,
-      databases: { open: async (settings) => disturbed(await ports.databases.open(settings)) },
+      databases: { ...ports.databases, open: async (settings) => disturbed(await ports.databases.open(settings)) },
     }),
   });
   await scene.goTo('a2');
@@ -44,10 +44,14 @@ const insert = "INSERT INTO users (id, name) SELECT max(id) + 1, 'theirs' FROM u
 const once = (sql: string) => (count: number) => (count === 1 ? sql : null);
 
 const backupsAt = async (scene: Scene): Promise<number> => {
-  const store = await scene.ports.backups.open((await scene.target()).spec.backup.storage, {
-    namespace: 'default',
-    name: 'unicorn',
-  });
+  const store = await scene.ports.backups.open(
+    (await scene.target()).spec.backup.storage,
+    {
+      namespace: 'default',
+      name: 'unicorn',
+    },
+    scene.ports.home,
+  );
   return (await store.list()).backups.filter(({ revisions }) => revisions?.join() === 'a2').length;
 };
 const rows = async (scene: Scene): Promise<unknown> => (await scene.query('SELECT count(*)::int AS n FROM users'))[0];

@@ -4,10 +4,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { createBackupStores } from '../../../src/adapters/storage/index.ts';
 import { contentChecksum, createDatabase, majors, query, type TestDatabase } from '../../support/postgres.ts';
 import { restoreByHand } from '../../support/restore-by-hand.ts';
-import { manifestOf, target } from '../../unit/storage/samples.ts';
+import { dumpFolder, manifestOf, openDirectory } from '../../unit/storage/samples.ts';
 
 const run = promisify(execFile);
 
@@ -55,14 +54,14 @@ describe.each(majors)('on PostgreSQL %d', (major) => {
          REVOKE ALL ON DATABASE "${name}" FROM PUBLIC; ALTER DATABASE "${name}" SET search_path TO public, pg_catalog`,
         );
 
-        const store = await createBackupStores().open({ directory: { path: root } }, target);
+        const store = await openDirectory(root);
         const id = store.newId(new Date());
         const draft = await store.begin(id, 'op1');
         const pgDump = join(server.binDir, 'pg_dump');
-        if (format === 'directory') await run(pgDump, ['-Fd', '-f', draft.dumpDirectory, database.adminUrl]);
+        if (format === 'directory') await run(pgDump, ['-Fd', '-f', dumpFolder(draft), database.adminUrl]);
         else {
-          await run('mkdir', [draft.dumpDirectory]);
-          await run(pgDump, ['-f', join(draft.dumpDirectory, 'old.sql'), database.adminUrl]);
+          await run('mkdir', [dumpFolder(draft)]);
+          await run(pgDump, ['-f', join(dumpFolder(draft), 'old.sql'), database.adminUrl]);
         }
         const {
           files: _files,

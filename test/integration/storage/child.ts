@@ -36,14 +36,14 @@ async function dieAtCall(fatal: number): Promise<void> {
 const [root = '', action = '', fatal] = process.argv.slice(2);
 if (fatal !== undefined) await dieAtCall(Number(fatal));
 
-const { createBackupStores } = await import('../../../src/adapters/storage/index.ts');
-const { database, manifestOf, schema, target, writeDump } = await import('../../unit/storage/samples.ts');
-const store = await createBackupStores().open({ directory: { path: root } }, target);
+const { database, dumpFolder, manifestOf, openDirectory, schema, writeDump } =
+  await import('../../unit/storage/samples.ts');
+const store = await openDirectory(root);
 
 async function commit(): Promise<string> {
   const id = store.newId(new Date());
   const draft = await store.begin(id, 'op-child');
-  await writeDump(draft.dumpDirectory);
+  await writeDump(dumpFolder(draft));
   const { files: _files, sizeBytes: _sizeBytes, ...rest } = manifestOf({ id, operation: 'op-child' });
   await draft.commit(rest, schema);
   return id;
@@ -98,7 +98,7 @@ async function act(): Promise<unknown> {
       const before = await commit();
       const id = store.newId(new Date());
       const draft = await store.begin(id, 'op-child');
-      await writeDump(draft.dumpDirectory);
+      await writeDump(dumpFolder(draft));
       const filler = fillDisk();
       const { files: _files, sizeBytes: _sizeBytes, ...rest } = manifestOf({ id });
       const lines = Array.from({ length: 20_000 }, (_, index) => `column public.t${index}.c${Math.sin(index)} text`);

@@ -4,9 +4,8 @@ import { once } from 'node:events';
 import { chmod, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createBackupStores } from '../../../src/adapters/storage/index.ts';
 import type { BackupStore } from '../../../src/rollback/ports.ts';
-import { database, target } from '../../unit/storage/samples.ts';
+import { database, openDirectory } from '../../unit/storage/samples.ts';
 
 const child = join(import.meta.dirname, 'child.ts');
 
@@ -25,7 +24,7 @@ interface Folder extends AsyncDisposable {
 
 async function folder(): Promise<Folder> {
   const path = await mkdtemp(join(tmpdir(), 'migration-target-faults-'));
-  const store = await createBackupStores().open({ directory: { path } }, target);
+  const store = await openDirectory(path);
   return { path, store, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }
 

@@ -1,7 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
-import { childEnvironment } from '../../../src/adapters/alembic/child-environment.ts';
+import { childEnvironment, inheritedEnvironment } from '../../../src/adapters/alembic/child-environment.ts';
 import { lineSplitter } from '../../../src/adapters/alembic/lines.ts';
 import { masker } from '../../../src/adapters/alembic/mask.ts';
+import type { AlembicSettings } from '../../../src/rollback/ports.ts';
 
 describe('the environment of Python', () => {
   test('finds programs and libraries, and knows none of the controller’s secrets', () => {
@@ -16,20 +17,37 @@ describe('the environment of Python', () => {
       PATHOLOGY: 'x',
       EMPTY: undefined,
     };
-    expect(childEnvironment(own, {}, 'op1')).toEqual({
-      PATH: '/bin',
-      HOME: '/root',
-      LC_ALL: 'C',
-      PYTHONPATH: '/lib',
-      PYTHONDONTWRITEBYTECODE: '1',
-      PGAPPNAME: 'migration-target/op1',
-    });
+    expect(inheritedEnvironment(own)).toEqual({ PATH: '/bin', HOME: '/root', LC_ALL: 'C', PYTHONPATH: '/lib' });
+  });
+
+  const spec = (env: AlembicSettings['spec']['env']): AlembicSettings['spec'] => ({
+    workingDir: '/app',
+    config: 'alembic.ini',
+    section: 'alembic',
+    python: 'python3',
+    xArgs: {},
+    env,
   });
 
   test('what is declared wins', () => {
-    expect(childEnvironment({ PATH: '/bin' }, { PATH: '/app/bin', PYTHONDONTWRITEBYTECODE: '' }, 'op1')).toMatchObject({
-      PATH: '/app/bin',
-      PYTHONDONTWRITEBYTECODE: '',
+    const declared = { PATH: '/app/bin', PYTHONDONTWRITEBYTECODE: '' };
+    const env = Object.entries(declared).map(([name, value]) => ({ name, value }));
+    expect(childEnvironment(declared, spec(env), { PGAPPNAME: 'op1' })).toEqual({
+      env: { PATH: '/app/bin', PYTHONDONTWRITEBYTECODE: '', PGAPPNAME: 'op1' },
+      secrets: {},
+    });
+  });
+
+  test('what does not stand in the YAML is not what it is started with', () => {
+    const declared = { KEY: 'secret', DATABASE_URL: 'postgresql://u:p@h/d', PGDATABASE: 'd', PYTHONPATH: '/lib' };
+    const env = ['KEY', 'PYTHONPATH'].map((name) => ({
+      name,
+      valueFrom: { secretKeyRef: { name: 'app', key: name } },
+    }));
+    expect(childEnvironment(declared, spec(env), { PGDATABASE: 'd' })).toEqual({
+      // Python reads it when it starts, and never again.
+      env: { PYTHONDONTWRITEBYTECODE: '1', PGDATABASE: 'd', PYTHONPATH: '/lib' },
+      secrets: { KEY: 'secret', DATABASE_URL: 'postgresql://u:p@h/d' },
     });
   });
 });

@@ -8,7 +8,10 @@ const facts: ConditionFacts = {
   generation: 7,
   lastBackup: null,
   backupProblem: null,
+  rehearsal: null,
+  isRehearsing: false,
   applicationDeclared: false,
+  application: null,
   previous: [],
   now,
 };
@@ -90,13 +93,29 @@ describe('the last backup', () => {
   });
 });
 
-test.each([
-  [false, 'NotDeclared'],
-  [true, 'NotSupported'],
-])('an application declared (%s) is neither healthy nor not: %s', (applicationDeclared, reason) => {
-  expect(one('ApplicationHealthy', summarize(ready, { ...facts, applicationDeclared }))).toMatchObject({
-    status: 'Unknown',
-    reason,
+describe('the application', () => {
+  const said = { at: '2026-01-01T00:00:00Z', message: 'It said so.', generation: facts.generation };
+  test.each<[string, Partial<ConditionFacts>, string]>([
+    ['is not declared', { applicationDeclared: false }, 'Unknown NotDeclared'],
+    ['was not asked yet', {}, 'Unknown HealthNotChecked'],
+    ['is healthy', { application: { ...said, state: 'healthy' } }, 'True ApplicationHealthy'],
+    [
+      'was healthy for an older generation',
+      { application: { ...said, state: 'healthy', generation: facts.generation - 1 } },
+      'Unknown HealthNotChecked',
+    ],
+    ['is unhealthy', { application: { ...said, state: 'unhealthy' } }, 'False ApplicationUnhealthy'],
+    [
+      'is stopped, since whatever generation',
+      { application: { ...said, state: 'stopped', generation: facts.generation - 1 } },
+      'False ApplicationStopped',
+    ],
+  ])('%s', (_name, change, expected) => {
+    const { status, reason } = one(
+      'ApplicationHealthy',
+      summarize(ready, { ...facts, applicationDeclared: true, ...change }),
+    );
+    expect(`${status} ${reason}`).toBe(expected);
   });
 });
 

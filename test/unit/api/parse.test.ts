@@ -30,7 +30,13 @@ describe('a declaration', () => {
       },
       alembic: { workingDir: '/app', config: 'alembic.ini', section: 'alembic', python: 'python3', xArgs: {}, env: [] },
       backup: { ...example.spec.backup, retention: { minAge: '24h', minCount: 3 } },
-      policy: { rehearsal: 'Never', downgrade: 'Allow', restore: 'Allow', dataLoss: 'Forbid', drift: 'Report' },
+      policy: {
+        rehearsal: 'Always',
+        downgrade: 'Allow',
+        restore: 'Allow',
+        dataLoss: 'RequireApproval',
+        drift: 'Report',
+      },
       verify: { queries: [] },
     });
   });
@@ -118,6 +124,34 @@ describe('a mistake is told with what to write instead:', () => {
   const { database, alembic, backup } = example.spec;
   test.each<[string, unknown, string]>([
     [
+      'containers beside workloads of a cluster',
+      withSpec({
+        application: {
+          workloads: [
+            { kind: 'Container', name: 'a' },
+            { kind: 'CronJob', name: 'b' },
+          ],
+        },
+      }),
+      'spec.application: write workloads of one place: containers of a Docker host, or workloads of a cluster',
+    ],
+    [
+      'containers where alembic runs in Jobs',
+      withSpec({
+        runtime: { kubernetes: { image: 'a' } },
+        application: { workloads: [{ kind: 'Container', name: 'a' }] },
+      }),
+      'spec: runtime.kubernetes has no containers of a Docker host: write application.workloads of kind Deployment',
+    ],
+    [
+      'workloads of a cluster where alembic runs in a container',
+      withSpec({
+        runtime: { docker: { container: 'a' } },
+        application: { workloads: [{ kind: 'Deployment', name: 'a' }] },
+      }),
+      'spec: runtime.docker has no workloads of a cluster: write application.workloads of kind Container',
+    ],
+    [
       'two runtimes',
       withSpec({ runtime: { process: {}, docker: { container: 'a' } } }),
       'spec.runtime: write exactly one of',
@@ -197,11 +231,11 @@ describe('a mistake is told with what to write instead:', () => {
       withSpec({ restoreFrom: { backup: '../b1' } }),
       'spec.restoreFrom.backup: write the id of a backup',
     ],
-    ['a rehearsal', withSpec({ policy: { rehearsal: 'Always' } }), 'spec.policy.rehearsal: write Never'],
+    ['a rehearsal', withSpec({ policy: { rehearsal: 'Sometimes' } }), 'spec.policy.rehearsal: write Always or Never'],
     [
       'an approval',
-      withSpec({ policy: { dataLoss: 'RequireApproval' } }),
-      'spec.policy.dataLoss: write Allow or Forbid',
+      withSpec({ policy: { dataLoss: 'Ask' } }),
+      'spec.policy.dataLoss: write RequireApproval, Allow or Forbid',
     ],
     ['an interval of zero', withSpec({ interval: '0m0s' }), 'spec.interval: write a duration longer than zero'],
     [
@@ -225,6 +259,21 @@ describe('a mistake is told with what to write instead:', () => {
       withSpec({ runtime: { process: { image: 'x' } } }),
       'spec.runtime.process.image: unknown field: none is known here',
     ],
+    [
+      'a bucket that is a path',
+      withSpec({ backup: { storage: { s3: { bucket: '../up' } } } }),
+      'spec.backup.storage.s3.bucket: write the name of a bucket',
+    ],
+    [
+      'a password in the URL of a service',
+      withSpec({ backup: { storage: { s3: { bucket: 'abc', endpoint: 'http://a:b@c' } } } }),
+      'spec.backup.storage.s3.endpoint: write a URL that begins with http:// or https://, without a password',
+    ],
+    [
+      'an encryption that there is not',
+      withSpec({ backup: { storage: { s3: { bucket: 'abc', serverSideEncryption: 'rot13' } } } }),
+      'spec.backup.storage.s3.serverSideEncryption',
+    ],
     ['another kind', { ...example, kind: 'Deployment' }, 'kind: write MigrationTarget'],
     [
       'another version',
@@ -247,26 +296,65 @@ describe('a mistake is told with what to write instead:', () => {
   });
 });
 
+describe('the folder in a volume', () => {
+  const storage = (path: string) =>
+    withSpec({
+      backup: { ...example.spec.backup, storage: { persistentVolumeClaim: { claimName: 'backups', path } } },
+    });
+
+  test.each(['/', '/production', 'a/b.c/'])('may be %s', (path) => {
+    expect(specOf(storage(path)).backup.storage.persistentVolumeClaim?.path).toBe(path);
+  });
+
+  test.each(['..', '/../other', 'a/../../b', 'a//b', '/a/.hidden'])('is not %s', (path) => {
+    expect(JSON.stringify(problems(storage(path)))).toContain('write a path of letters');
+  });
+});
+
 describe('a field that nothing acts on', () => {
-  const { storage: _storage, ...backup } = { ...example.spec.backup, maxAge: '1h' };
-  test.each<[string, Readonly<Record<string, unknown>>]>([
-    ['spec.runtime.docker', { runtime: { docker: { container: 'a' } } }],
-    ['spec.runtime.kubernetes', { runtime: { kubernetes: { image: 'a', template: { spec: { any: 'thing' } } } } }],
-    ['spec.application', { application: { workloads: [{ kind: 'Deployment', name: 'a' }] } }],
+  test('is a claim of a cluster in a folder of declarations alone', () => {
+    const storage = { persistentVolumeClaim: { claimName: 'backups' } };
+    const spec = specOf(withSpec({ backup: { ...example.spec.backup, storage } }));
+    expect(unsupportedFields(spec, 'kubernetes')).toEqual([]);
+    expect(unsupportedFields(spec, 'directory')).toEqual([
+      expect.stringMatching(/^spec\.backup\.storage\.persistentVolumeClaim, .*: declare the target in that cluster/),
+    ]);
+  });
+
+  test.each<[string, Readonly<Record<string, unknown>>, RegExp]>([
     [
-      'spec.backup.storage.persistentVolumeClaim',
-      { backup: { ...backup, storage: { persistentVolumeClaim: { claimName: 'a' } } } },
+      'a workload',
+      { application: { workloads: [{ kind: 'Deployment', name: 'a' }] } },
+      /^spec\.application\.workloads of a cluster, .*: declare the target in that cluster/,
     ],
-    ['spec.backup.storage.s3', { backup: { ...backup, storage: { s3: { bucket: 'a' } } } }],
-    ['spec.policy.rehearsalServer', { policy: { rehearsalServer: { urlFrom: { env: 'A' } } } }],
-    ['spec.serviceAccountName', { serviceAccountName: 'ops' }],
-  ])('%s is accepted, and named as not supported with what to do', (field, change) => {
-    expect(unsupportedFields(specOf(withSpec(change)))).toEqual([
-      expect.stringMatching(new RegExp(`^${field}: (write|leave)`)),
+    [
+      'Jobs',
+      { runtime: { kubernetes: { image: 'a' } } },
+      /^spec\.runtime\.kubernetes, .*: declare the target in the cluster/,
+    ],
+    ['a service account', { serviceAccountName: 'ops' }, /^spec\.serviceAccountName, .*: leave it out/],
+  ])('is %s of a cluster in a folder of declarations alone', (_, change, expected) => {
+    const spec = specOf(withSpec(change));
+    expect(unsupportedFields(spec, 'kubernetes')).toEqual([]);
+    expect(unsupportedFields(spec, 'directory')).toEqual([expect.stringMatching(expected)]);
+  });
+
+  test('is not one of the containers of a Docker host', () => {
+    expect(
+      unsupportedFields(
+        specOf(withSpec({ runtime: { docker: { container: 'a', databaseContainer: 'b' } } })),
+        'directory',
+      ),
+    ).toEqual([]);
+  });
+
+  test.each(['app;id', '../a', '/a', '-a'])('a container can not be called %j', (container) => {
+    expect(problems(withSpec({ runtime: { docker: { container } } }))).toEqual([
+      expect.stringContaining('spec.runtime.docker.container'),
     ]);
   });
 
   test('is not in a declaration of what this version does', () => {
-    expect(unsupportedFields(specOf(example))).toEqual([]);
+    expect(unsupportedFields(specOf(example), 'directory')).toEqual([]);
   });
 });

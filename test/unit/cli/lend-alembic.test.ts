@@ -13,7 +13,11 @@ function recorder() {
         throw new Error('nobody asks anything here');
       };
       const session: AlembicSession = {
+        where: '',
+        image: null,
+        archive: unused,
         graph: unused,
+        prove: unused,
         warmUp: unused,
         migrate: unused,
         probe: unused,
@@ -29,7 +33,18 @@ function recorder() {
 function asking(operationId: string, signal = new AbortController().signal): AlembicSettings {
   const spec = { workingDir: '/app', config: 'alembic.ini', section: 'alembic', python: 'python3', xArgs: {}, env: [] };
   const versionTable = { schema: 'public', name: 'alembic_version' };
-  return { spec, versionTable, databaseUrl: 'postgresql://a', operationId, lockTimeoutSeconds: 5, signal, env: {} };
+  return {
+    spec,
+    runtime: { process: {} },
+    versionTable,
+    databaseUrl: 'postgresql://a',
+    operationId,
+    copy: null,
+    owner: null,
+    lockTimeoutSeconds: 5,
+    signal,
+    env: {},
+  };
 }
 
 describe('a lent Python', () => {

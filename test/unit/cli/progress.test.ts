@@ -88,7 +88,7 @@ test('on a terminal the line of what is being done is written over, and nothing 
     .slice(1);
   expect(shown).toContain('reading the database again');
   expect(shown).not.toContain('\n');
-  expect(cleared).toBe('  ✓ verify      0.1 s   read again: revision, schema, queries\n');
+  expect(cleared).toBe('  ✓ verify      0.1 s   read again: revision, schema, rows, queries\n');
   expect(line).toBeUndefined();
 });
 

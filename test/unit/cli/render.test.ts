@@ -48,7 +48,10 @@ const conditions = (outcome: Parameters<typeof summarize>[0]): TargetStatus['con
     generation: 2,
     lastBackup,
     backupProblem: null,
+    rehearsal: null,
+    isRehearsing: false,
     applicationDeclared: false,
+    application: null,
     previous: [],
     now: new Date('2026-01-02T11:50:00Z'),
   }),
@@ -95,7 +98,7 @@ test('a target that is being worked on says at what and for how long', () => {
   const status = {
     observedGeneration: 2,
     currentRevision: 'b200',
-    plan: { digest: null, kind: 'downgrade', steps: [], loss: [], fallback: null },
+    plan: { digest: null, kind: 'downgrade', steps: [], loss: null, fallback: null },
     operation: { version: 1, id: 'f00', step: 'change', startedAt: '2026-01-02T11:59:48Z' },
     conditions: conditions({ kind: 'working', reason: 'Progressing', message: 'Operation f00 is at its step change.' }),
   } satisfies Partial<TargetStatus>;
@@ -220,7 +223,8 @@ const downgrade: ChangePlan = {
 };
 
 test('a plan says what runs, what may be lost with file and line, and which backup stands behind it', () => {
-  expect(renderPlan('unicorn-db', preview(downgrade), { screen, now, say })).toBe(`unicorn-db   downgrade   b200 → a100
+  expect(renderPlan('unicorn-db', preview(downgrade), { screen, now, say, isRehearsing: false }))
+    .toBe(`unicorn-db   downgrade   b200 → a100
   database unicorn, 45.0 MB, PostgreSQL 16.4
 
   1 migration
@@ -243,7 +247,11 @@ test('a plan says what runs, what may be lost with file and line, and which back
 test('on a narrow terminal the place of what may be lost, and what a backup is, have lines of their own, and no blank stands at the end of one', () => {
   const sql = { kind: 'sql', sql: 'BEGIN;\n\nCOMMIT;' } as const;
   const narrow: Screen = { ...screen, isTerminal: true, width: 40 };
-  const text = renderPlan('unicorn-db', { ...preview(downgrade), sql }, { screen: narrow, now, say });
+  const text = renderPlan(
+    'unicorn-db',
+    { ...preview(downgrade), sql },
+    { screen: narrow, now, say, isRehearsing: false },
+  );
   expect(text).toContain('\n    drop_column("users", "email")\n      versions/b200.py:12\n');
   expect(text).toContain(`\n    ${backup.id}\n      at a100, 24 h ago, 1.0 kB,\n      verified\n`);
   expect(text).toContain('\n    BEGIN;\n\n    COMMIT;\n');
@@ -259,7 +267,7 @@ test('a plan that the policy refuses shows what it would have run, what may be l
     message: 'To permit it: spec.policy.dataLoss: Allow',
     change: downgrade,
   });
-  expect(renderPlan('unicorn-db', refused, { screen, now, say }))
+  expect(renderPlan('unicorn-db', refused, { screen, now, say, isRehearsing: false }))
     .toBe(`unicorn-db   refused   b200 → a100   DataLossForbidden
   database unicorn, 45.0 MB, PostgreSQL 16.4
 
@@ -286,10 +294,15 @@ test('a plan that is refused, and one with nothing to do, say so in their first 
       message: 'Because.',
       change: null,
     }),
-    { screen, now, say },
+    { screen, now, say, isRehearsing: false },
   );
   expect(refused).toMatch(/^u {3}refused {3}b200 → a100 {3}DowngradeForbidden\n[^]*\n\n {2}Because\.\n$/);
   expect(
-    renderPlan('u', preview({ kind: 'nothing', current: ['a100'], desired: ['a100'] }), { screen, now, say }),
+    renderPlan('u', preview({ kind: 'nothing', current: ['a100'], desired: ['a100'] }), {
+      screen,
+      now,
+      say,
+      isRehearsing: false,
+    }),
   ).toMatch(/^u {3}nothing to do: at a100, as declared\n/);
 });

@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals';
 
 import {
+  count,
   formatAge,
   formatBytes,
   formatDuration,
@@ -104,4 +105,9 @@ test.each([
 
 test('a program that is only spoken of is wrapped as any word', () => {
   expect(wrap('this migration-target is a program', '', 20)).toBe('this\nmigration-target is\na program');
+});
+
+test('numbers are grouped by thousands', () => {
+  const shown = [0, 1, 999, 1_000, 12_345, 999_999, 1_234_567].map((number) => count(number, 'row'));
+  expect(shown).toEqual(['0 rows', '1 row', '999 rows', '1,000 rows', '12,345 rows', '999,999 rows', '1,234,567 rows']);
 });

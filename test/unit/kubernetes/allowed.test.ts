@@ -43,6 +43,17 @@ describe('what a declaration may make a controller do', () => {
     expect(notAllowed(spec, { inPod: true, allow }).map(({ field }) => field)).toEqual(fields);
   });
 
+  test('in a pod is no bucket with the credentials of the controller', () => {
+    const s3 = { bucket: 'backups' };
+    const own = target({ backup: { storage: { s3 } } }).spec;
+    expect(notAllowed(own, { inPod: true, allow: ['process'] })).toEqual([
+      { permission: 's3', field: 'spec.backup.storage.s3 without secretRef' },
+    ]);
+    expect(notAllowed(own, { inPod: true, allow: ['process', 's3'] })).toEqual([]);
+    const named = target({ backup: { storage: { s3: { ...s3, secretRef: { name: 'backups' } } } } }).spec;
+    expect(notAllowed(named, { inPod: true, allow: ['process'] })).toEqual([]);
+  });
+
   test('in a pod is no docker either', () => {
     const docker = target({ runtime: { docker: { container: 'c' } } }).spec;
     expect(notAllowed(docker, { inPod: true, allow: ['directory'] })).toEqual([

@@ -68,6 +68,7 @@ async function setUp(lists: readonly Answer[], watches: readonly Answer[], optio
     config,
     server: `http://127.0.0.1:${address.port}`,
     namespace: 'n',
+    ownNamespace: 'n',
     inPod: false,
   });
   const stop = new AbortController();

@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 
 import { expect, test } from '@jest/globals';
 
-import { createPrivateFiles } from '../../../src/adapters/postgres/private-files.ts';
+import { createPrivateFiles } from '../../../src/adapters/process/private-files.ts';
 
 const platform = Object.getOwnPropertyDescriptor(process, 'platform') ?? {};
 

@@ -41,7 +41,7 @@ test('tools that were not found are looked for again, and found once they are in
   const finder = createToolFinder([folder]);
   await expect(finder.find(major)).rejects.toMatchObject({ reason: 'ToolsNotFound' });
   await install({ pg_dump: '99.1 (Debian 99.1-1)', pg_restore: '99.1', psql: '99beta1' });
-  expect(await finder.find(major)).toEqual({
+  expect(await finder.find(major)).toMatchObject({
     pgDump: join(folder, 'pg_dump'),
     pgRestore: join(folder, 'pg_restore'),
     psql: join(folder, 'psql'),

@@ -14,7 +14,7 @@ const input = (changes: Partial<PlanInput> = {}): PlanInput => ({
   uid: 'uid-1',
   name: 'unicorn',
   desired: ['a1'],
-  policy: { downgrade: 'Allow', restore: 'Allow', dataLoss: 'Allow' },
+  policy: { rehearsal: 'Never', downgrade: 'Allow', restore: 'Allow', dataLoss: 'Allow' },
   state: at('a3'),
   versionTable: 'public.alembic_version',
   graph,
@@ -57,7 +57,7 @@ describe('the plan', () => {
       {
         state: at('zz'),
         backups: [backupAt(['a1'])],
-        policy: { downgrade: 'Allow', restore: 'Forbid', dataLoss: 'Allow' },
+        policy: { rehearsal: 'Never', downgrade: 'Allow', restore: 'Forbid', dataLoss: 'Allow' },
       },
       { kind: 'refuse', reason: 'RestoreForbidden' },
     ],
@@ -66,7 +66,7 @@ describe('the plan', () => {
       {
         state: at('zz'),
         backups: [backupAt(['a1'])],
-        policy: { downgrade: 'Allow', restore: 'Allow', dataLoss: 'Forbid' },
+        policy: { rehearsal: 'Never', downgrade: 'Allow', restore: 'Allow', dataLoss: 'Forbid' },
       },
       { kind: 'refuse', reason: 'DataLossForbidden' },
     ],
@@ -81,17 +81,21 @@ describe('the plan', () => {
     ],
     [
       'refuses a downgrade where the policy forbids it',
-      { policy: { downgrade: 'Forbid', restore: 'Allow', dataLoss: 'Allow' } },
+      { policy: { rehearsal: 'Never', downgrade: 'Forbid', restore: 'Allow', dataLoss: 'Allow' } },
       { kind: 'refuse', reason: 'DowngradeForbidden', change: { kind: 'downgrade', risks: [] } },
     ],
     [
       'lets an upgrade pass where downgrades are forbidden',
-      { state: at('a1'), desired: ['a3'], policy: { downgrade: 'Forbid', restore: 'Allow', dataLoss: 'Allow' } },
+      {
+        state: at('a1'),
+        desired: ['a3'],
+        policy: { rehearsal: 'Never', downgrade: 'Forbid', restore: 'Allow', dataLoss: 'Allow' },
+      },
       { kind: 'upgrade' },
     ],
     [
       'refuses what may lose data, naming the statement and the field',
-      { graph: lossy, policy: { downgrade: 'Allow', restore: 'Allow', dataLoss: 'Forbid' } },
+      { graph: lossy, policy: { rehearsal: 'Never', downgrade: 'Allow', restore: 'Allow', dataLoss: 'Forbid' } },
       {
         kind: 'refuse',
         reason: 'DataLossForbidden',
@@ -107,7 +111,7 @@ describe('the plan', () => {
     ],
     [
       'lets through what is known to lose nothing',
-      { policy: { downgrade: 'Allow', restore: 'Allow', dataLoss: 'Forbid' } },
+      { policy: { rehearsal: 'Never', downgrade: 'Allow', restore: 'Allow', dataLoss: 'Forbid' } },
       { kind: 'downgrade' },
     ],
     [
@@ -150,12 +154,18 @@ describe('the fallback', () => {
     ],
     [
       'is the origin where the policy forbids restoring',
-      { backups: [backupAt(['a1'])], policy: { downgrade: 'Allow', restore: 'Forbid', dataLoss: 'Allow' } },
+      {
+        backups: [backupAt(['a1'])],
+        policy: { rehearsal: 'Never', downgrade: 'Allow', restore: 'Forbid', dataLoss: 'Allow' },
+      },
       { kind: 'origin' },
     ],
     [
       'is the origin where the policy forbids loss',
-      { backups: [backupAt(['a1'])], policy: { downgrade: 'Allow', restore: 'Allow', dataLoss: 'Forbid' } },
+      {
+        backups: [backupAt(['a1'])],
+        policy: { rehearsal: 'Never', downgrade: 'Allow', restore: 'Allow', dataLoss: 'Forbid' },
+      },
       { kind: 'origin' },
     ],
     [

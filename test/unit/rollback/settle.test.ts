@@ -1,37 +1,27 @@
 import { describe, expect, test } from '@jest/globals';
 
 import { emptyStatus, type MigrationTarget, type TargetStatus } from '../../../src/api/target.ts';
-import { parseTarget } from '../../../src/api/target.ts';
 import type { Ports } from '../../../src/rollback/ports.ts';
 import { settle } from '../../../src/rollback/settle.ts';
 import type { Asked, Visit } from '../../../src/rollback/visit.ts';
 import { identity } from './histories.ts';
+import { targetWith } from './targets.ts';
 
 const now = new Date('2026-01-01T12:00:00Z');
 
 function target(
   changes: { generation?: number; requestedAt?: string; drift?: string; restoreFrom?: string } = {},
 ): MigrationTarget {
-  const parsed = parseTarget({
-    apiVersion: 'migrationtarget.dev/v1alpha1',
-    kind: 'MigrationTarget',
-    metadata: {
-      name: 'unicorn',
-      generation: changes.generation ?? 1,
-      annotations: changes.requestedAt === undefined ? {} : { 'migrationtarget.dev/requestedAt': changes.requestedAt },
-    },
-    spec: {
-      revision: 'a1',
-      database: { urlFrom: { env: 'DATABASE_URL' } },
-      alembic: { workingDir: '/app' },
-      runtime: { process: {} },
-      backup: { storage: { directory: { path: '/var/backups' } } },
+  return targetWith(
+    {
       policy: { drift: changes.drift ?? 'Report' },
       ...(changes.restoreFrom === undefined ? {} : { restoreFrom: { backup: changes.restoreFrom } }),
     },
-  });
-  if (!parsed.ok) throw new Error(JSON.stringify(parsed.problems));
-  return parsed.target;
+    {
+      generation: changes.generation ?? 1,
+      annotations: changes.requestedAt === undefined ? {} : { 'migrationtarget.dev/requestedAt': changes.requestedAt },
+    },
+  );
 }
 
 const condition = (type: string, status: 'True' | 'False', reason: string): TargetStatus['conditions'][number] => ({
@@ -43,6 +33,7 @@ const condition = (type: string, status: 'True' | 'False', reason: string): Targ
   lastTransitionTime: now.toISOString(),
 });
 
+const waiting = [condition('ApprovalRequired', 'True', 'ApprovalRequired')];
 const handled = { generation: 1, requestedAt: null };
 const reached = { generation: 1, revisions: ['a1'], at: now.toISOString() };
 const correction = {
@@ -67,6 +58,7 @@ interface Case {
   current?: string[] | null;
   restorePending?: boolean;
   backupDue?: boolean;
+  isApproved?: boolean;
 }
 
 function judge({
@@ -76,6 +68,7 @@ function judge({
   current = ['a2'],
   restorePending = false,
   backupDue = false,
+  isApproved = false,
 }: Case) {
   const visit: Visit = {
     key: { namespace: 'default', name: 'unicorn' },
@@ -89,13 +82,42 @@ function judge({
   };
   const versionTable =
     current === null ? ({ kind: 'missing' } as const) : ({ kind: 'present', revisions: current } as const);
-  return settle(visit, { identity, versionTable }, { now, restorePending, backupDue });
+  return settle(
+    visit,
+    { identity, versionTable },
+    {
+      now,
+      restorePending,
+      backupDue,
+      approval: { isApproved, because: null },
+    },
+  );
 }
 
 describe('whether anything is to be done', () => {
   test.each<[string, Case, Record<string, unknown>]>([
     ['a new target that is elsewhere is due', {}, { kind: 'due', trigger: 'generation' }],
     ['a new target that is there is in sync', { current: ['a1'] }, { outcome: { kind: 'ready', reason: 'InSync' } }],
+    [
+      'a target that waits for an approval goes on waiting',
+      { status: { handled, conditions: waiting } },
+      { outcome: { kind: 'awaitingApproval', message: 'because ApprovalRequired' } },
+    ],
+    [
+      'it goes on once the approval is there',
+      { status: { handled, conditions: waiting }, isApproved: true },
+      { kind: 'due', trigger: 'approval' },
+    ],
+    [
+      'it waits though the revision was reached before, and drift is corrected',
+      { status: { handled, conditions: waiting, reached } },
+      { outcome: { kind: 'awaitingApproval' } },
+    ],
+    [
+      'another declaration ends the waiting',
+      { status: { handled: { ...handled, generation: 0 }, conditions: waiting } },
+      { kind: 'due', trigger: 'generation' },
+    ],
     ['a missing version table is not base', { current: null }, { kind: 'due' }],
     [
       'a target that reached its revision stays ready, with the words of the operation',

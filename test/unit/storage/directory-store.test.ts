@@ -3,7 +3,17 @@ import { chmod, mkdir, readdir, readFile, rename, rm, stat, symlink, truncate, w
 import { join } from 'node:path';
 import { createBackupStores, newBackupId } from '../../../src/adapters/storage/index.ts';
 import type { BackupManifest } from '../../../src/rollback/model.ts';
-import { type Catalogue, catalogue, database, manifestOf, schema, target, writeDump } from './samples.ts';
+import {
+  type Catalogue,
+  catalogue,
+  database,
+  manifestOf,
+  schema,
+  target,
+  writeDump,
+  openDirectory,
+  dumpFolder,
+} from './samples.ts';
 
 const failure = (reason: string, message: string | RegExp) =>
   expect.objectContaining({ reason, message: expect.stringMatching(message) });
@@ -44,16 +54,16 @@ describe('a committed backup', () => {
     expect(await folder.store.list()).toEqual({ backups: [manifest], broken: [] });
     expect(await folder.store.check(manifest.id)).toEqual({ ok: true });
     expect(await folder.store.schema(manifest.id)).toEqual(schema);
-    expect(folder.store.dumpPath(manifest)).toBe(join(folder.path, manifest.id, 'dump'));
+    expect(folder.store.dumpOf(manifest)).toEqual({ kind: 'path', path: join(folder.path, manifest.id, 'dump') });
   });
 
   test('is private: files 0600 and folders 0700, whatever the dump’s own were', async () => {
     await using folder = await catalogue();
     const id = newBackupId(target, new Date());
     const draft = await folder.store.begin(id, 'op1');
-    await writeDump(draft.dumpDirectory);
-    await chmod(draft.dumpDirectory, 0o755);
-    await chmod(join(draft.dumpDirectory, 'toc.dat'), 0o644);
+    await writeDump(dumpFolder(draft));
+    await chmod(dumpFolder(draft), 0o755);
+    await chmod(join(dumpFolder(draft), 'toc.dat'), 0o644);
     const { files: _files, sizeBytes: _sizeBytes, ...rest } = manifestOf({ id });
     await draft.commit(rest, schema);
     await folder.store.recordRestore(id, database, 'done');
@@ -80,10 +90,7 @@ describe('a committed backup', () => {
   test('belongs to its target alone, even in a shared folder', async () => {
     await using folder = await catalogue();
     const { id } = await folder.add();
-    const other = await createBackupStores().open(
-      { directory: { path: folder.path } },
-      { namespace: 'ops-center', name: 'unicorn' },
-    );
+    const other = await openDirectory(folder.path, { namespace: 'ops-center', name: 'unicorn' });
     expect(await other.list()).toEqual({ backups: [], broken: [] });
     await expect(other.check(id)).rejects.toEqual(
       failure('BackupNotFound', 'not the id of a backup of ops-center/unicorn'),
@@ -295,7 +302,7 @@ describe('a draft', () => {
   test('is not listed, and leaves nothing when it is discarded', async () => {
     await using folder = await catalogue();
     const draft = await folder.store.begin(newId(), 'op1');
-    await writeDump(draft.dumpDirectory);
+    await writeDump(dumpFolder(draft));
     expect(await folder.store.list()).toEqual({ backups: [], broken: [] });
     await draft.discard();
     expect(await readdir(folder.path)).toEqual([]);
@@ -304,8 +311,8 @@ describe('a draft', () => {
   test('of a dead operation is removed, and that of another is not', async () => {
     await using folder = await catalogue();
     const [dead, alive] = [newId(), newId()];
-    await writeDump((await folder.store.begin(dead, 'op-dead')).dumpDirectory);
-    await writeDump((await folder.store.begin(alive, 'op-alive')).dumpDirectory);
+    await writeDump(dumpFolder(await folder.store.begin(dead, 'op-dead')));
+    await writeDump(dumpFolder(await folder.store.begin(alive, 'op-alive')));
     await mkdir(join(folder.path, `.${dead}.0a1b2c3d.removing`));
     await folder.store.removeLeftovers('op-dead');
     expect(await readdir(folder.path)).toEqual([expect.stringMatching(`^\\.${alive}\\.[0-9a-f]{8}\\.partial$`)]);
@@ -318,12 +325,12 @@ describe('a draft', () => {
     await expect(draft.commit(restOf(id), schema)).rejects.toEqual(
       failure('BackupFailed', 'does not name a whole dump'),
     );
-    await mkdir(draft.dumpDirectory);
-    await writeFile(join(draft.dumpDirectory, '1.dat'), '');
+    await mkdir(dumpFolder(draft));
+    await writeFile(join(dumpFolder(draft), '1.dat'), '');
     await expect(draft.commit(restOf(id), schema)).rejects.toEqual(
       failure('BackupFailed', 'does not name a whole dump'),
     );
-    await symlink('/etc/passwd', join(draft.dumpDirectory, 'toc.dat'));
+    await symlink('/etc/passwd', join(dumpFolder(draft), 'toc.dat'));
     await expect(draft.commit(restOf(id), schema)).rejects.toEqual(
       failure('BackupFailed', 'neither a file nor a folder'),
     );
@@ -338,8 +345,8 @@ describe('a draft', () => {
     const draft = await folder.store.begin(other, 'op1');
     await expect(folder.store.begin(other, 'op1')).rejects.toEqual(failure('BackupFailed', 'or one being made'));
     const late = await folder.store.begin(other, 'op2');
-    await writeDump(draft.dumpDirectory);
-    await writeDump(late.dumpDirectory);
+    await writeDump(dumpFolder(draft));
+    await writeDump(dumpFolder(late));
     const first = await draft.commit(restOf(other), schema);
     await expect(late.commit(restOf(other), null)).rejects.toEqual(failure('BackupFailed', 'There is a backup'));
     expect((await folder.store.list()).backups).toContainEqual(first);
@@ -349,10 +356,10 @@ describe('a draft', () => {
     await using folder = await catalogue();
     const id = newId();
     const draft = await folder.store.begin(id, 'op1');
-    await mkdir(draft.dumpDirectory);
-    await writeFile(join(draft.dumpDirectory, 'old.sql'), 'SELECT 1;');
+    await mkdir(dumpFolder(draft));
+    await writeFile(join(dumpFolder(draft), 'old.sql'), 'SELECT 1;');
     const manifest = await draft.commit(restOf(id, { format: 'plain' }), null);
-    expect(folder.store.dumpPath(manifest)).toBe(join(folder.path, id, 'dump/old.sql'));
+    expect(folder.store.dumpOf(manifest)).toEqual({ kind: 'path', path: join(folder.path, id, 'dump/old.sql') });
     expect(await folder.store.schema(id)).toBeNull();
   });
 });
@@ -366,7 +373,7 @@ describe('what a restore did', () => {
     await folder.store.recordRestore(id, database, 'intended');
     expect(await folder.store.restoreRecord(id, database)).toBe('intended');
     await folder.store.recordRestore(id, database, 'done');
-    const later = await createBackupStores().open({ directory: { path: folder.path } }, target);
+    const later = await openDirectory(folder.path);
     expect(await later.restoreRecord(id, database)).toBe('done');
     expect(await later.restoreRecord(id, elsewhere)).toBeNull();
     expect(await later.check(id)).toEqual({ ok: true });
@@ -425,7 +432,7 @@ describe('an id that is none', () => {
     await expect(folder.store.remove(id)).rejects.toEqual(refused);
     await expect(folder.store.schema(id)).rejects.toEqual(refused);
     await expect(folder.store.recordRestore(id, database, 'done')).rejects.toEqual(refused);
-    expect(() => folder.store.dumpPath({ ...manifest, id })).toThrow('not the id of a backup');
+    expect(() => folder.store.dumpOf({ ...manifest, id })).toThrow('not the id of a backup');
   });
 
   test('and one that is well-formed yet not there is told apart', async () => {
@@ -439,11 +446,10 @@ describe('an id that is none', () => {
 });
 
 describe('a storage', () => {
-  test('that is not a directory is not supported yet', async () => {
-    const opening = createBackupStores().open({ s3: { bucket: 'b' } }, target);
-    await expect(opening).rejects.toEqual(
-      failure('NotSupported', 'names s3, and this version stores backups in a directory only'),
-    );
+  test('that is a volume claim is none where there is no cluster', async () => {
+    const claim = { persistentVolumeClaim: { claimName: 'backups', path: '/' } };
+    const opening = createBackupStores().open(claim, target, { resolve: () => Promise.reject(new Error('asked')) });
+    await expect(opening).rejects.toEqual(failure('NotSupported', 'names persistentVolumeClaim'));
   });
 
   test('with a file in its place, or above it, is unavailable', async () => {
@@ -452,7 +458,7 @@ describe('a storage', () => {
     const file = join(folder.path, 'file');
     await writeFile(file, '');
     for (const path of [file, join(file, 'below')]) {
-      const store = await createBackupStores().open({ directory: { path } }, target);
+      const store = await openDirectory(path);
       await expect(store.list()).rejects.toEqual(failure('StorageUnavailable', 'is no folder'));
       await expect(store.begin(newBackupId(target, new Date()), 'op1')).rejects.toEqual(
         failure('StorageUnavailable', 'is no folder'),

@@ -55,6 +55,16 @@ describe('the backups that have had their time', () => {
       gone: ['b2 before'],
     },
     {
+      name: 'never include the newest one that its schema alone tells the revision of',
+      backups: [
+        newest,
+        backup('by schema', 500, { revisions: null, identified: ['b2'] }),
+        backup('before', 600, { revisions: null, identified: ['b2'] }),
+        backup('unknown', 700, { revisions: null }),
+      ],
+      gone: ['unknown', 'before'],
+    },
+    {
       name: 'never include the newest verified one at several heads, in whatever order they were read',
       backups: [newest, backup('ab', 500, { revisions: ['a', 'b'] }), backup('ba', 600, { revisions: ['b', 'a'] })],
       gone: ['ba'],
@@ -194,5 +204,18 @@ describe('the fallback', () => {
 
   test('takes none where there is none', () => {
     expect(choose([])).toEqual({ kind: 'none', rejected: [] });
+  });
+});
+
+test('a backup without a version table is a fallback where its schema tells its revision, and only then', () => {
+  const known = backup('known', 2, { revisions: null, identified: ['a1'] });
+  const unknown = backup('unknown', 1, { revisions: null });
+  expect(chooseFallback([unknown, known], ['a1'], database, 16)).toEqual({ kind: 'backup', backup: known });
+  expect(chooseFallback([unknown, known], ['b2'], database, 16)).toEqual({
+    kind: 'none',
+    rejected: [
+      { id: 'unknown', because: 'it has no version table, so its revision is unknown' },
+      { id: 'known', because: 'it is at a1 and not at b2' },
+    ],
   });
 });

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createBackupStores, newBackupId } from '../../../src/adapters/storage/index.ts';
 import type { BackupManifest, SchemaFacts } from '../../../src/rollback/model.ts';
-import type { BackupStore } from '../../../src/rollback/ports.ts';
+import type { TargetKey } from '../../../src/api/target.ts';
+import type { BackupDraft, BackupStore } from '../../../src/rollback/ports.ts';
 
 export const target = { namespace: 'ops-center', name: 'unicorn-db' };
 export const database = { systemIdentifier: '7300000000000000001', name: 'unicorn_db', oid: 16_400 };
@@ -12,6 +13,16 @@ export const schema: SchemaFacts = {
   digest: 'd1',
   lines: ['column public.users.email text not null', 'table public.users'],
 };
+
+/** The catalogue of a folder, which needs no secret. */
+export const openDirectory = (path: string, of: TargetKey = target): Promise<BackupStore> =>
+  createBackupStores().open({ directory: { path } }, of, { resolve: () => Promise.reject(new Error('asked')) });
+
+/** Where a draft has its dump in a folder. */
+export function dumpFolder({ dump }: BackupDraft): string {
+  if (dump.kind !== 'path') throw new Error('it goes to a stream');
+  return dump.path;
+}
 
 /** A manifest as the procedure hands it over, with what matters to a test changed. */
 export function manifestOf(change: Partial<BackupManifest> & { readonly id: string }): BackupManifest {
@@ -70,14 +81,14 @@ export interface Catalogue extends AsyncDisposable {
 export async function catalogue(): Promise<Catalogue> {
   const base = await mkdtemp(join(tmpdir(), 'migration-target-storage-'));
   const path = join(base, 'backups');
-  const store = await createBackupStores().open({ directory: { path } }, target);
+  const store = await openDirectory(path);
   return {
     path,
     store,
     async add(change = {}, facts = schema) {
       const manifest = manifestOf({ id: newBackupId(target, new Date('2026-01-02T03:04:05Z')), ...change });
       const draft = await store.begin(manifest.id, manifest.operation ?? 'op1');
-      await writeDump(draft.dumpDirectory);
+      await writeDump(dumpFolder(draft));
       const { files: _files, sizeBytes: _sizeBytes, ...rest } = manifest;
       return draft.commit({ ...rest, schema: facts && { digest: facts.digest, major: facts.major } }, facts);
     },

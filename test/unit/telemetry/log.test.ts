@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { createLogger, logOperation, targetLogger } from '../../../src/telemetry/log.ts';
-import { redact } from '../../../src/telemetry/redact.ts';
+import { redact } from '../../../src/rollback/redact.ts';
 import { key } from './targets.ts';
 
 function setUp(level?: string) {

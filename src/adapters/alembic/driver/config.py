@@ -6,6 +6,7 @@ import sys
 
 from alembic.config import CommandLine
 
+from migration_target_driver.archive import use_archive
 from migration_target_driver.failures import Stop
 
 
@@ -42,6 +43,7 @@ def load_config(spec, command=("history",)):
     if os.path.basename(path) != "pyproject.toml" and not config.file_config.has_section(spec["section"]):
         raise ConfigNotFound("%s has no section [%s]" % (os.path.abspath(path), spec["section"]))
     _hand_over_url(spec, config)
+    use_archive(spec, config)
     return config
 
 
@@ -95,4 +97,5 @@ def _enter_flask(spec, stack, config):
     flask_config = app.extensions["migrate"].migrate.get_config(directory, x_arg=x_args)
     flask_config.config_ini_section = spec["section"]
     _hand_over_url(spec, flask_config)
+    use_archive(spec, flask_config)
     return flask_config

@@ -3,11 +3,19 @@ import os
 
 from alembic.util import CommandError
 
-from migration_target_driver.guard import Refused, sqlstate_of
+from migration_target_driver.guard import sqlstate_of
+from migration_target_driver.refused import Refused
 
 LONGEST = 4000
 
-BY_SQLSTATE = {"55P03": "lockTimeout", "40P01": "lockTimeout", "53200": "outOfMemory", "53300": "connectionLost"}
+BY_SQLSTATE = {
+    "55P03": "lockTimeout",
+    "40P01": "lockTimeout",
+    "53200": "outOfMemory",
+    "53300": "connectionLost",
+    # A statement_timeout, or somebody's pg_cancel_backend.
+    "57014": "timedOut",
+}
 
 
 class Stop(Exception):

@@ -3,31 +3,28 @@
 It names the operation in `application_name`, sets `lock_timeout`, refuses any other database before the
 application's first statement, and lets nothing commit once the operation's advisory lock is gone.
 """
+import os
 import re
 import sys
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from migration_target_driver.refused import Refused
+
 #: Comments may stand before it.
 COMMITS = re.compile(
     r"(?:\s|--[^\n]*(?:\n|$)|/\*(?:[^*]|\*(?!/))*\*/)*(commit|end|prepare\s+transaction)\b", re.IGNORECASE)
 
 
-class Refused(Exception):
-    """An effect that must not happen. `kind`: as in MigrationError."""
-
-    def __init__(self, kind, message):
-        super().__init__(message)
-        self.kind = kind
-
-
 class Guard:
     """One for the process. `expect` arms it; until then connections are only named."""
 
-    def __init__(self, operation_id, lock_timeout_seconds):
-        self._application_name = "migration-target/" + operation_id
+    def __init__(self, application_name, lock_timeout_seconds, copy=None):
+        """`copy`: in a rehearsal, what every connection is led to."""
+        self._application_name = application_name
         self._lock_timeout_ms = max(1, round(lock_timeout_seconds * 1000))
+        self._rehearsal = None
         self._database = None
         self._lock = None
         self._forbidden = None
@@ -39,12 +36,19 @@ class Guard:
         event.listen(Engine, "prepare_twophase", lambda connection, xid: self._before_commit(connection))
         event.listen(Engine, "before_cursor_execute", self._before_statement)
         event.listen(Engine, "handle_error", self._after_error)
+        event.listen(Engine, "rollback", leave_to_parent)
+        if copy is not None:
+            from migration_target_driver.rehearsal import Rehearsal
+
+            self._rehearsal = Rehearsal(copy, application_name, self._refuse)
 
     def expect(self, database, lock):
         self._database = database
         self._lock = lock
         self._forbidden = None
         self._forget()
+        if self._rehearsal is not None:
+            self._rehearsal.forget()
 
     def forbid_connections(self, why):
         self._forbidden = why
@@ -86,11 +90,23 @@ class Guard:
         except Exception as error:
             print("whether the migration committed could not be read: %s" % error, file=sys.stderr)
 
-    def _refuse(self, kind, message):
-        refused = Refused(kind, message)
+    def _refuse(self, kind, message, statement=None):
+        refused = Refused(kind, message, statement)
         if self.refusal is None:
             self.refusal = refused
+        if self._rehearsal is not None:
+            self._rehearsal.tell_parent(refused)
         raise refused
+
+    def raise_refusal(self):
+        if self.refusal_anywhere() is not None:
+            raise self.refusal
+
+    def refusal_anywhere(self):
+        """Also of a child, which nobody else would tell of."""
+        if self.refusal is None and self._rehearsal is not None:
+            self.refusal = self._rehearsal.told_by_child()
+        return self.refusal
 
     # ------------------------------------------------------------------------------------------ connecting
 
@@ -106,6 +122,8 @@ class Guard:
             settings = dict(parameters.get("server_settings") or {})
             settings["application_name"] = self._application_name
             parameters["server_settings"] = settings
+        if self._rehearsal is not None:
+            self._rehearsal.lead_in_place(driver, arguments, parameters)
         self._reconnect = (dialect, list(arguments), dict(parameters))
 
     def _after_connect(self, connection, record):
@@ -120,6 +138,7 @@ class Guard:
             " pg_catalog.set_config('application_name', '%s', false),"
             " pg_catalog.set_config('lock_timeout', '%dms', false)" % (self._application_name, self._lock_timeout_ms),
         )
+        record.info[OPENED_BY] = os.getpid()
         connection.commit()  # else the settings would go with the first rollback
         if self._database is not None:
             self._check_database(connection, name, oid, replica)
@@ -152,10 +171,9 @@ class Guard:
 
     def assert_lock(self, connection):
         """`connection`: SQLAlchemy's. Raises Refused."""
-        if self._lock is None:
+        self.raise_refusal()
+        if self._database is None:
             return
-        if self.refusal is not None:
-            raise self.refusal
         try:
             held = self._lock_held(driver_connection(connection))
         except Exception as error:
@@ -173,6 +191,9 @@ class Guard:
         self._refuse("fenced", "the operation's lock is gone, so nothing more may be committed")
 
     def _lock_held(self, connection):
+        if self._lock is None:  # A copy on another server has none; that the transaction goes on is seen all the same.
+            self._row(connection, "SELECT 1")
+            return True
         (count,) = self._row(
             connection,
             "SELECT count(*) FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted"
@@ -181,11 +202,15 @@ class Guard:
         return count == 1
 
     def _before_commit(self, connection):
+        leave_to_parent(connection)
         self.assert_lock(connection)
         self.committed = self.committed or self._stepping
 
     def _before_statement(self, connection, cursor, statement, parameters, context, executemany):
         """A statement that commits by itself, or says so, is a commit."""
+        leave_to_parent(connection)
+        if self._rehearsal is not None:
+            self._rehearsal.check(statement)
         if autocommits(driver_connection(connection)) or COMMITS.match(statement):
             self._before_commit(connection)
 
@@ -258,6 +283,20 @@ def blocker_among(rows, statement):
             return "pid %d (user %s, application %r, %s, in its transaction for %s s) holds %s on %s" % (
                 pid, user, application or "", state, seconds, mode, relation)
     return None
+
+
+#: In a connection's `info`: the process that opened it.
+OPENED_BY = "migration_target_opened_by"
+
+
+def leave_to_parent(connection):
+    """
+    A forked child that goes on as its parent does would talk on the same socket, and end the parent's transaction: it
+    ends here instead. `connection`: SQLAlchemy's; one that the child opened itself is its own.
+    """
+    if connection.info.get(OPENED_BY, os.getpid()) != os.getpid():
+        error = sys.exc_info()[1]
+        os._exit(0 if error is None or isinstance(error, SystemExit) and not error.code else 1)
 
 
 def driver_connection(connection):

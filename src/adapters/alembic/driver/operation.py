@@ -8,10 +8,14 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import HeadMaintainer, MigrationStep
 from sqlalchemy.engine.url import make_url
 
+from migration_target_driver.archive import pack, remove_unpacked
 from migration_target_driver.config import ConfigNotFound, load_config, surroundings
-from migration_target_driver.failures import Stop, chain, describe, message_of, place_of
+from migration_target_driver.failures import LONGEST, Stop, chain, describe, message_of, place_of
 from migration_target_driver.graph import dependencies, describe_graph, downs, load_scripts
 from migration_target_driver.guard import Guard
+from migration_target_driver.importing import importing
+from migration_target_driver.locks import tell_locks
+from migration_target_driver.sources import Sources, locations
 
 
 class DryHeads(HeadMaintainer):
@@ -50,14 +54,17 @@ class Operation:
         self._channel = channel
         self._tools = tools
         self._spec = channel.settings
-        self._guard = Guard(self._spec["operationId"], self._spec["lockTimeoutSeconds"])
+        self._guard = Guard(self._spec["applicationName"], self._spec["lockTimeoutSeconds"], self._spec["copy"])
         self._loaded = None
+        self._sources = Sources()
 
     # -------------------------------------------------------------------------------------------------- graph
 
     def graph(self, params):
         try:
-            return {"graph": describe_graph(self._scripts(), self._tools)}
+            scripts = self._scripts()
+            sources = self._sources.of(self._spec, self._config, scripts)
+            return {"graph": describe_graph(scripts, self._tools), "sources": sources}
         except ConfigNotFound as error:
             return {"failure": {"reason": "AlembicConfigNotFound", "message": str(error), "file": None, "line": None}}
         except (Exception, SystemExit) as error:
@@ -65,9 +72,16 @@ class Operation:
             file, line = place_of(errors, self._folders())
             return {"failure": {"reason": "AlembicFailed", "message": message_of(errors), "file": file, "line": line}}
 
+    def archive(self, params):
+        return pack(self._scripts())
+
+    def tidy(self, params):
+        remove_unpacked()
+
     def _scripts(self):
         if self._loaded is None:
-            self._loaded = load_scripts(load_config(self._spec))
+            self._config = load_config(self._spec)
+            self._loaded = load_scripts(self._config)
         return self._loaded
 
     def _folders(self):
@@ -75,16 +89,15 @@ class Operation:
         here = [os.getcwd()]
         if self._loaded is None:
             return here
-        locations = self._loaded._version_locations if hasattr(self._loaded, "_version_locations") else [self._loaded.versions]
-        return [str(l) for l in locations if l] + [str(self._loaded.dir)] + here
+        return locations(self._loaded) + [str(self._loaded.dir)] + here
 
     # ------------------------------------------------------------------------------------------------ running
 
     def warm_up(self, params):
         """Imports what nearly every env.py does, while the controller is busy. What is missing is missed by who needs it."""
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception), importing():
             import sqlalchemy.orm
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception), importing():
             dialect = make_url(params["driver"] + "://").get_dialect()
             (getattr(dialect, "import_dbapi", None) or dialect.dbapi)()
 
@@ -150,10 +163,14 @@ class Operation:
         described = None
         if cause is not None:
             described = describe(cause, self._guard, started, self._folders(), self._spec["urlIsOurs"])
-        if self._guard.refusal is not None:
-            refusal = self._guard.refusal
-            described = described or describe(refusal, self._guard, started, self._folders(), False)
+        refusal = self._guard.refusal_anywhere()
+        if refusal is not None:
+            at_refusal = describe(refusal, self._guard, started, self._folders(), False)
+            if described is None or at_refusal["file"] is not None:
+                described = at_refusal
             described.update(kind=refusal.kind, message=str(refusal), sqlstate=None)
+            if refusal.statement is not None:
+                described.update(statement=refusal.statement[:LONGEST])
         elif described is None and run.done < run.total:
             described = {
                 "kind": "nothingDone",
@@ -253,6 +270,7 @@ class Run:
         self._table = spec["versionTable"]
         self._from = params["from"]
         self._asked = params["steps"]
+        self._tells_locks = params.get("tellLocks", False)
         self.total = len(params["steps"])
         #: The step that runs, or ran last; None before the first.
         self.index = None
@@ -296,8 +314,9 @@ class Run:
             self._guard.begin_steps(context.connection)
             self.index = index
             self._channel.send({"event": {"kind": "started", "index": index}})
-            step.migration_fn = self._watched(step.migration_fn)
+            step.migration_fn = self._watched(step.migration_fn, context)
             yield step
+            self._guard.raise_refusal()  # The migration may have swallowed it.
             self.done = index + 1
             self._channel.send({"event": {"kind": "finished", "index": index}})
 
@@ -307,11 +326,13 @@ class Run:
         if self._channel.receive() != {"go": True}:
             raise Stop("the controller did not give the go-ahead")
 
-    def _watched(self, function):
+    def _watched(self, function, context):
         @functools.wraps(function)
         def run(*positional, **named):
             try:
-                return function(*positional, **named)
+                function(*positional, **named)
+                if self._tells_locks:
+                    tell_locks(self._channel, self._guard, context.connection)
             except BaseException as error:
                 self.raised = error
                 self._guard.find_commit()

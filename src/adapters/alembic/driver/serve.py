@@ -1,24 +1,23 @@
 """Serves one operation: finds alembic, then answers the controller's requests one after another."""
-import gc
 import os
 import platform
 import sys
 
 from migration_target_driver.channel import Channel
+from migration_target_driver.importing import importing
 
 OLDEST_ALEMBIC = (1, 8)
 
 
 def find_alembic():
     """Imports alembic before the working directory is searched: many projects call their script folder `alembic`."""
-    gc.disable()  # The thousands of objects that are made stay, and looking for garbage among them is a tenth of the time.
     try:
-        import alembic
-        import sqlalchemy
+        with importing():
+            import alembic
+            import sqlalchemy
     except ImportError as error:
         return None, {"reason": "AlembicNotFound", "message": str(error)}
     finally:
-        gc.enable()
         sys.path.append(os.getcwd())
     version = tuple(int(part) for part in alembic.__version__.split(".")[:2])
     if version < OLDEST_ALEMBIC:
@@ -38,10 +37,11 @@ def serve(requests):
         return
     channel.watch()
 
-    from migration_target_driver.operation import Operation
+    with importing():
+        from migration_target_driver.operation import Operation
 
     operation = Operation(channel, tools)
-    methods = {"graph": operation.graph, "warmUp": operation.warm_up, "migrate": operation.migrate, "probe": operation.probe, "offlineSql": operation.offline_sql}
+    methods = {"graph": operation.graph, "archive": operation.archive, "tidy": operation.tidy, "warmUp": operation.warm_up, "migrate": operation.migrate, "probe": operation.probe, "offlineSql": operation.offline_sql}
     channel.answer({"hello": tools})
     while True:
         request = channel.receive()

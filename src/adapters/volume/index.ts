@@ -1,0 +1,51 @@
+/** Backups on a PersistentVolumeClaim, which a small agent serves from a pod that mounts it. */
+import type { TargetSpec } from '../../api/target.ts';
+import type { BackupStore, Owner } from '../../rollback/ports.ts';
+import type { Launcher, Program } from '../process/launcher.ts';
+import { volumeConnection, type VolumeConnection } from './connection.ts';
+import { claimText } from './failures.ts';
+import { volumePlace } from './place.ts';
+import { createKnown, VolumeStore, type Known } from './store.ts';
+
+export type ClaimStorage = NonNullable<TargetSpec['backup']['storage']['persistentVolumeClaim']>;
+
+/** How the agent of a claim is started, which serves all of its volume (`serveVolume`). */
+export interface VolumeAgent {
+  readonly launcher: Launcher;
+  readonly program: Program;
+}
+
+/** Of one process. Disposed, it ends the agents. */
+export interface Volumes extends AsyncDisposable {
+  /** Starts nothing yet. Throws what `agentOf` throws. */
+  open(storage: ClaimStorage, owner: Owner): BackupStore;
+}
+
+/** From one step of an operation to the next; the agent of a longer one is started again. */
+const defaultIdleMs = 60_000;
+
+export function createVolumes(
+  agentOf: (owner: Owner, claimName: string) => VolumeAgent,
+  idleMs = defaultIdleMs,
+): Volumes {
+  // One agent for a target, whatever is done to it at the same time.
+  const opened = new Map<string, { readonly connection: VolumeConnection; readonly known: Known }>();
+  return {
+    open({ claimName, path }, owner) {
+      const claim = { namespace: owner.namespace, name: claimName };
+      const whose = JSON.stringify([claim, path, owner.uid, owner.name, owner.serviceAccountName]);
+      let one = opened.get(whose);
+      if (one === undefined) {
+        const { launcher, program } = agentOf(owner, claimName);
+        const connection = volumeConnection(launcher, program, { name: claimText(claim), idleMs });
+        one = { connection, known: createKnown() };
+        opened.set(whose, one);
+      }
+      return new VolumeStore(volumePlace(one.connection, claim, path.replaceAll(/^\/+|\/+$/g, '')), owner, one.known);
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all([...opened.values()].map(({ connection }) => connection[Symbol.asyncDispose]()));
+      opened.clear();
+    },
+  };
+}

@@ -1,0 +1,232 @@
+/** What a webhook is told while the procedure does what it does: a real HTTP server listens. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { describe, expect, test } from '@jest/globals';
+
+import { createWebhook, webhookSettings, type Webhook } from '../../../src/adapters/webhook/index.ts';
+import type { LeaseStore } from '../../../src/rollback/ports.ts';
+import { redact } from '../../../src/rollback/redact.ts';
+import { startReceiver, type Receiver } from '../../support/receiver.ts';
+import { createScene, said, threeSteps, type Scene, type SceneOptions } from '../../support/scene.ts';
+import { runController } from '../bad-input/controller.ts';
+import { createBench, twoSteps } from '../cli/bench.ts';
+
+const major = 16;
+const withDowngrade = (downgrade: string): SceneOptions['history'] => ({
+  revisions: threeSteps.revisions.map((one) => (one.id === 'a2' ? { ...one, downgrade } : one)),
+});
+
+interface TellingScene extends AsyncDisposable {
+  readonly scene: Scene;
+  readonly webhook: Webhook;
+  /** What was told since it was last asked, once `events` were. */
+  readonly told: (count: number) => Promise<readonly Readonly<Record<string, unknown>>[]>;
+}
+
+async function tellingScene(receiver: Receiver, history: SceneOptions['history']): Promise<TellingScene> {
+  const settings = webhookSettings({ MIGRATION_TARGET_WEBHOOK_URL: receiver.url });
+  if (settings === null) throw new Error('no settings');
+  const quiet = { delivered: () => undefined, failed: () => undefined, dropped: () => undefined };
+  const webhook = createWebhook({ settings, redact, userAgent: 'test', listener: quiet });
+  const scene = await createScene(major, { history, ports: (ports) => ({ ...ports, notifier: webhook }) });
+  let seen = 0;
+  return {
+    scene,
+    webhook,
+    async told(count) {
+      await receiver.until(seen + count);
+      const news = receiver.told().slice(seen);
+      seen += news.length;
+      return news;
+    },
+    async [Symbol.asyncDispose]() {
+      await webhook.close(0);
+      await scene[Symbol.asyncDispose]();
+    },
+  };
+}
+
+test('each start, wait, success, fallback and failure is told once; a periodic read tells nothing', async () => {
+  await using receiver = await startReceiver();
+  await using telling = await tellingScene(receiver, withDowngrade(`raise RuntimeError('no way back')`));
+  const { scene, told } = telling;
+
+  await scene.goTo('a1');
+  const [started, succeeded] = await told(2);
+  const { operationId, message } = (await scene.status()).history[0] ?? {};
+  expect(started).toMatchObject({
+    version: 1,
+    id: `${operationId}/started`,
+    event: 'started',
+    target: { namespace: 'default', name: 'unicorn' },
+    operation: { id: operationId, kind: 'upgrade' },
+    message: expect.stringContaining(`began: upgrade of database ${scene.database.name} from base to a1`),
+    revisions: { from: [], to: ['a1'] },
+    links: { report: null },
+  });
+  expect(succeeded).toMatchObject({
+    id: `${operationId}/succeeded/Upgraded`,
+    event: 'succeeded',
+    reason: 'Upgraded',
+    message,
+    revisions: { from: [], to: ['a1'] },
+    links: { report: expect.stringMatching(/\.md$/) },
+  });
+
+  await scene.goTo('a3');
+  await told(2);
+  await scene.reconcile();
+  await scene.reconcile({ kind: 'backup', reason: 'Requested' });
+
+  await scene.goTo('a1', { policy: { rehearsal: 'Always', dataLoss: 'RequireApproval' } });
+  const waiting = await told(2);
+  expect(waiting.map(({ event }) => event)).toEqual(['started', 'waiting']);
+  expect(waiting[1]).toMatchObject({
+    reason: 'ApprovalRequired',
+    message: expect.stringMatching(/migration-target approve unicorn --plan [0-9a-f]{16}/),
+  });
+  await scene.reconcile();
+
+  await scene.goTo('a1', { policy: { dataLoss: 'Allow' } });
+  const restored = await told(2);
+  expect(restored.map(({ event }) => event)).toEqual(['started', 'restored']);
+  expect(restored[1]).toMatchObject({ reason: 'RestoredFromBackup', revisions: { from: ['a3'], to: ['a1'] } });
+
+  await scene.goTo('a3');
+  await told(2);
+  await scene.goTo('a1', { policy: { dataLoss: 'Allow', restore: 'Forbid' } });
+  const failed = await told(2);
+  expect(failed.map(({ event }) => event)).toEqual(['started', 'failed']);
+  expect(failed[1]).toMatchObject({ reason: 'DowngradeFailed', message: expect.stringContaining('no way back') });
+  await scene.reconcile();
+
+  await scene.goTo('zz');
+  expect(await told(1)).toMatchObject([{ event: 'failed', reason: 'RevisionNotFound', operation: null }]);
+  await scene.reconcile();
+  await telling.webhook.close(5_000);
+  expect(await told(0)).toEqual([]);
+});
+
+test('a receiver that hangs holds up nothing', async () => {
+  await using receiver = await startReceiver(['hang']);
+  await using telling = await tellingScene(receiver, threeSteps);
+  const { scene } = telling;
+  // The first request is never answered: nothing but the start can have been sent when all of it is done.
+  expect(said((await scene.goTo('a3')).outcome)).toMatch(/^ready Upgraded/);
+  await receiver.until(1);
+  expect(receiver.told().map(({ event }) => event)).toEqual(['started']);
+});
+
+test('a migration that prints the URL of the database, and its own secret, tells neither to the webhook', async () => {
+  await using receiver = await startReceiver();
+  const printing = `import os
+raise RuntimeError('could not connect to ' + os.environ['DATABASE_URL'] + ' with password=hunter2')`;
+  await using telling = await tellingScene(receiver, withDowngrade(printing));
+  const { scene, told } = telling;
+  await scene.goTo('a3');
+  await scene.goTo('a1', { policy: { dataLoss: 'Allow', restore: 'Forbid' } });
+  const [, failed] = (await told(4)).slice(2);
+  expect(failed).toMatchObject({ event: 'failed', message: expect.stringContaining('could not connect to') });
+  const sent = receiver.received.map(({ text }) => text).join('\n');
+  expect(sent).not.toContain(scene.database.password);
+  expect(sent).not.toContain('hunter2');
+});
+
+/** Variables of this process, and so of those that it starts. */
+async function withVariables<T>(variables: Readonly<Record<string, string>>, work: () => Promise<T>): Promise<T> {
+  Object.assign(process.env, variables);
+  try {
+    return await work();
+  } finally {
+    for (const name of Object.keys(variables)) delete process.env[name];
+  }
+}
+
+describe('the controller', () => {
+  test('tells again, with the same id, what ended shortly before it started; and once in its life', async () => {
+    await using receiver = await startReceiver();
+    await using scene = await createScene(major, { history: threeSteps });
+    // As by a process that died before it told anything.
+    await scene.goTo('a1');
+    const { operationId } = (await scene.status()).history[0] ?? {};
+    const ids = [`${operationId}/succeeded/Upgraded`];
+    await withVariables({ MIGRATION_TARGET_WEBHOOK_URL: receiver.url }, () => runController(scene));
+    expect(receiver.told().map(({ id }) => id)).toEqual(ids);
+  });
+
+  test('tells nothing of what happened while it stood by, which the one that led has told', async () => {
+    await using receiver = await startReceiver();
+    await using scene = await createScene(major, { history: threeSteps });
+    await scene.goTo('a1');
+    // Started an hour before, and leads an hour after: nobody waits for that in a test.
+    let hours = -1;
+    const clock = { now: () => new Date(Date.now() + hours * 3_600_000) };
+    const lease: LeaseStore = {
+      name: 'default/migration-target',
+      read: () => Promise.resolve(null),
+      write: (record) => {
+        hours = 1;
+        return Promise.resolve({ ...record, version: '1' });
+      },
+      record: () => Promise.resolve(),
+    };
+    await withVariables({ MIGRATION_TARGET_WEBHOOK_URL: receiver.url }, () => runController(scene, { lease, clock }));
+    expect(receiver.told()).toEqual([]);
+  });
+
+  test('tells what is declared wrongly, and that once', async () => {
+    await using receiver = await startReceiver();
+    await using scene = await createScene(major, { history: threeSteps });
+    await scene.declare({ revision: 'head' });
+    await withVariables({ MIGRATION_TARGET_WEBHOOK_URL: receiver.url }, () => runController(scene));
+    expect(receiver.told()).toMatchObject([{ event: 'failed', reason: 'InvalidSpec', operation: null }]);
+  });
+
+  test('does not start with a webhook that can not be one, and does not tell which', async () => {
+    await using scene = await createScene(major, { history: threeSteps });
+    const starting = withVariables({ MIGRATION_TARGET_WEBHOOK_URL: 'ftp://s3cr3t' }, () => runController(scene));
+    await expect(starting).rejects.toThrow('MIGRATION_TARGET_WEBHOOK_URL does not hold an http or https URL.');
+  });
+});
+
+describe('apply', () => {
+  test('tells the webhook, in Slack’s form too, before it ends; a receiver that hangs keeps it for some seconds at most', async () => {
+    await using receiver = await startReceiver([200, 200, 'hang']);
+    await using bench = await createBench(twoSteps);
+    const dir = await mkdtemp(join(tmpdir(), 'mt-hook-'));
+    try {
+      const file = join(dir, 'url');
+      await writeFile(file, receiver.url);
+      const variables = { MIGRATION_TARGET_WEBHOOK_URL_FILE: file, MIGRATION_TARGET_WEBHOOK_FORMAT: 'slack' };
+      const first = await bench.declaration('a100');
+      const applied = await withVariables(variables, () => bench.run('apply', '-f', first, '--yes'));
+      expect(applied.code).toBe(0);
+      expect(receiver.told()).toEqual([
+        { text: expect.stringMatching(/^▶ started: \*default\/unicorn\* Started \(base → a100\)\n/) },
+        { text: expect.stringMatching(/^✅ done: \*default\/unicorn\* Upgraded \(base → a100\)\n/) },
+      ]);
+
+      const second = await bench.declaration('b200');
+      const held = await withVariables(variables, () => bench.run('apply', '-f', second, '--yes'));
+      expect(held.code).toBe(0);
+      expect(held.stderr).toContain('The webhook was not told of "succeeded" of unicorn: the program ended');
+      expect(held.stdout + held.stderr).not.toContain('s3cr3t');
+    } finally {
+      await rm(dir, { recursive: true });
+    }
+  });
+
+  test('goes on where the webhook is declared wrongly, and says so', async () => {
+    await using bench = await createBench(twoSteps);
+    const file = await bench.declaration('a100');
+    const applied = await withVariables({ MIGRATION_TARGET_WEBHOOK_URL_FILE: '/nowhere/url' }, () =>
+      bench.run('apply', '-f', file, '--yes'),
+    );
+    expect(applied.code).toBe(0);
+    expect(applied.stderr).toMatch(
+      /Nobody is told of this by a webhook: .*\/nowhere\/url, which can't be read \(ENOENT\)/,
+    );
+  });
+});

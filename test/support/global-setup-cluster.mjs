@@ -1,0 +1,1 @@
+export { setUpCluster as default } from './testbed.ts';
