@@ -45,6 +45,8 @@ function withoutWaiting(rules: string): string {
 }
 
 const readyWithinMs = 30_000;
+/** Of one request, so that one that never ends is told by name. */
+const answersWithinMs = 20_000;
 
 /** `target`: the URL whose /metrics is scraped, as the PodMonitor has it scraped. `rules`: a file of alerts. */
 export async function startPrometheus(
@@ -78,8 +80,16 @@ export async function startPrometheus(
   const end = (): void => void (ended = true);
   server.exited.then(end, end);
   const until = Date.now() + readyWithinMs;
+  const get = async (path: string): Promise<{ readonly ok: boolean; readonly text: string }> => {
+    try {
+      const answer = await fetch(url + path, { signal: AbortSignal.timeout(answersWithinMs) });
+      return { ok: answer.ok, text: await answer.text() };
+    } catch (cause) {
+      throw new Error(`GET ${path} of Prometheus: ${String(cause)}`, { cause });
+    }
+  };
   const isReady = (): Promise<boolean> =>
-    fetch(`${url}/-/ready`).then(
+    get('/-/ready').then(
       ({ ok }) => ok,
       () => false,
     );
@@ -92,8 +102,8 @@ export async function startPrometheus(
     await new Promise((resolve) => void setTimeout(resolve, 50));
   }
   const api: Prometheus['api'] = async (path, parameters = {}) => {
-    const answer = await fetch(`${url}/api/v1/${path}?${new URLSearchParams(parameters).toString()}`);
-    const body = (await answer.json()) as { readonly data?: unknown; readonly error?: string };
+    const { text } = await get(`/api/v1/${path}?${new URLSearchParams(parameters).toString()}`);
+    const body = JSON.parse(text) as { readonly data?: unknown; readonly error?: string };
     if (body.error !== undefined) throw new Error(`${path} ${JSON.stringify(parameters)}: ${body.error}`);
     return body.data;
   };
