@@ -5,6 +5,7 @@
 import type { Reason } from '../api/reasons.ts';
 import type { MigrationTarget, TargetKey, TargetSpec, TargetStatus, ValueSource } from '../api/target.ts';
 import type { BackupObjects } from './backup-objects.ts';
+import type { Failure } from './errors.ts';
 import type { Notification } from './notification.ts';
 import type {
   BackupManifest,
@@ -366,6 +367,8 @@ export interface MigrationError {
   readonly blockedBy: string | null;
   /** Whether alembic's connections committed anything since the first step began; null: nobody can tell any more. */
   readonly committed: boolean | null;
+  /** With `died`: what took the program away, though nothing was wrong with it, e.g. that its node was drained. */
+  readonly lost?: Failure;
 }
 
 export type MigrationResult = { readonly ok: true } | { readonly ok: false; readonly error: MigrationError };

@@ -44,6 +44,16 @@ test.each<[string, object, RegExp]>([
     /^stalled PythonNotFound: The interpreter \/opt\/python9 in a Job of the Deployment .* could not be started .*no such file/s,
   ],
   [
+    'a program that succeeds and says nothing',
+    { alembic: { ...alembic, python: '/bin/true' } },
+    /^stalled PythonNotFound: .*\/bin\/true/s,
+  ],
+  [
+    'a megabyte of variables',
+    template({ containers: [{ env: [{ name: 'LARGE', value: 'x'.repeat(1 << 20) }] }] }),
+    /^stalled PythonNotFound: .*argument list too long/s,
+  ],
+  [
     'a Deployment that is not there',
     { runtime: { kubernetes: { deployment: { name: 'gone' } } } },
     /^stalled WorkloadNotFound: There is no Deployment test-\w+\/gone/,
@@ -111,6 +121,47 @@ test('a Job that a person deletes in the middle of the change: the database is a
   await reader.end();
 });
 
+test('a node that is drained in the middle of the change: it is made elsewhere, or once there is a node again', async () => {
+  const reader = await readIncidents();
+  const going = scene.goTo(revisions.before, { ...usual, database: patient });
+  await waitsForLock();
+  await scene.ns.kubectl([
+    'drain',
+    'node1',
+    `--pod-selector=${ours}`,
+    '--force',
+    '--delete-emptydir-data',
+    '--timeout=60s',
+  ]);
+  const { outcome } = await going;
+  expect(said(outcome)).toMatch(/^retrying JobLost: The Job .* was lost: the pod .* on node node1 is gone.*[Ee]vict/s);
+  expect(await scene.version()).toBe(revisions.newest);
+  await reader.end();
+  expect(said((await scene.again()).outcome)).toMatch(
+    /^retrying JobNotStarted: No node has a place for the Job .*unschedulable/s,
+  );
+  await scene.ns.kubectl(['uncordon', 'node1']);
+  expect(said((await scene.again()).outcome)).toMatch(/^ready Downgraded/);
+  await scene.goTo(revisions.newest, usual);
+});
+
+test('a namespace that is deleted in the middle of the change goes, and the database is as it was', async () => {
+  const tenant = await jobScene(scene);
+  await tenant.deploy(images.application);
+  await tenant.declare(revisions.before, { ...usual, database: patient });
+  const reader = await readIncidents();
+  const { kubeconfig } = tenant.ns.cluster;
+  await using operator = await startOperator({ kubeconfig, namespace: tenant.ns.name, binDir: tenant.binDir });
+  await waitsForLock();
+  await tenant.ns.kubectl(['delete', 'namespace', tenant.ns.name, '--timeout=120s']);
+  await reader.end();
+  expect(await scene.version()).toBe(revisions.newest);
+  const left = await query(scene.url, `SELECT datname FROM pg_database WHERE datname LIKE 'mt\\_%'`);
+  expect(left).toEqual([]);
+  operator.kill('SIGTERM');
+  expect(await operator.ended).toBe(0);
+});
+
 test('a controller that is killed in the middle leaves a Job that ends by itself, and the next one goes on', async () => {
   const reader = await readIncidents();
   const { kubeconfig } = scene.ns.cluster;
@@ -134,6 +185,9 @@ test('a controller that is killed in the middle leaves a Job that ends by itself
   await scene.goTo(revisions.newest, usual);
 });
 
+/** The label of what we make. */
+const ours = 'app.kubernetes.io/managed-by=migration-target';
+
 /** For the one that holds the table. */
 const patient = { urlFrom: { secretKeyRef: { name: 'unicorn-db', key: 'url' } }, lockTimeout: '5m' };
 
@@ -156,7 +210,7 @@ const waitsForLock = (): Promise<void> =>
 
 /** Those that run. */
 async function alembicPods(): Promise<readonly string[]> {
-  const ours = ['--selector=app.kubernetes.io/managed-by=migration-target', '--field-selector=status.phase=Running'];
-  const names = await scene.ns.kubectl(['get', 'pods', ...ours, '--output=name']);
+  const running = ['--selector', ours, '--field-selector=status.phase=Running'];
+  const names = await scene.ns.kubectl(['get', 'pods', ...running, '--output=name']);
   return names.split('\n').filter((name) => name !== '');
 }

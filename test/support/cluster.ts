@@ -1,11 +1,12 @@
 /** A real cluster of one node, as a test sees it (project `cluster`). */
 import { randomBytes } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { stringify } from 'yaml';
 
+import { runOrThrow } from '../../scripts/lib/run.ts';
 import { withKubectl, type ApiServer } from './apiserver.ts';
 import { images } from './cluster-images.ts';
 import { query } from './postgres.ts';
@@ -20,12 +21,18 @@ export interface Cluster extends ApiServer {
   readonly varLib: string;
   /** Paths. */
   readonly nodeLogs: readonly string[];
+  /** A command among the mounts of the node. */
+  onNode(command: readonly string[]): Promise<void>;
 }
 
 /** The cluster of the run, shared by all tests. */
 export async function cluster(): Promise<Cluster> {
   const { machineAddress, varLib, nodeLogs, ...server } = await fromTestBed('cluster', 'shared');
-  return { ...withKubectl(server), machineAddress, varLib, nodeLogs };
+  const onNode: Cluster['onNode'] = async (command) => {
+    const first = (await readFile(join(dirname(varLib), 'first'), 'utf8')).trim();
+    await runOrThrow('nsenter', [`--target=${first}`, '--mount', ...command]);
+  };
+  return { ...withKubectl(server), machineAddress, varLib, nodeLogs, onNode };
 }
 
 /** As it is applied, and as `kubectl get --output=json` gives it. */
@@ -145,11 +152,13 @@ export const restricted = {
 
 /**
  * Makes a PersistentVolumeClaim and the volume that it is bound to, which takes a pod's `fsGroup`. Returns its folder, as this
- * machine sees it.
+ * machine sees it, where it has no `megabytes` of its own.
  */
-export async function clusterVolume(on: InNamespace, name: string): Promise<string> {
+export async function clusterVolume(on: InNamespace, name: string, megabytes?: number): Promise<string> {
   const volume = `${on.name}-${name}`;
   await mkdir(join(on.cluster.varLib, volume));
+  if (megabytes !== undefined)
+    await on.cluster.onNode(['mount', '-t', 'tmpfs', '-o', `size=${megabytes}m`, 'tmpfs', `/var/lib/${volume}`]);
   const node = await on.kubectl(['get', 'nodes', '--output=jsonpath={.items[0].metadata.name}']);
   const shared = { accessModes: ['ReadWriteOnce'], storageClassName: '' };
   const inHostname = { key: 'kubernetes.io/hostname', operator: 'In', values: [node] };

@@ -26,23 +26,27 @@ export interface JobScene extends AsyncDisposable {
   /** Declares a revision, with changes of the spec that stay. */
   declare(revision: string, changes?: Readonly<Record<string, unknown>>): Promise<void>;
   /** The same, and lets the procedure run once. */
-  goTo(
-    revision: string,
-    changes?: Readonly<Record<string, unknown>>,
-  ): Promise<{ readonly outcome: Outcome; readonly status: TargetStatus }>;
+  goTo(revision: string, changes?: Readonly<Record<string, unknown>>): Promise<Visited>;
+  /** Lets the procedure run once more, with what is declared already. */
+  again(): Promise<Visited>;
   version(): Promise<string>;
   jobs(): Promise<readonly string[]>;
 }
 
+export interface Visited {
+  readonly outcome: Outcome;
+  readonly status: TargetStatus;
+}
+
 const root = join(import.meta.dirname, '../..');
 
-export async function jobScene(): Promise<JobScene> {
+/** `databaseOf`: whose database it has, where it is not to have one of its own. */
+export async function jobScene(databaseOf?: JobScene): Promise<JobScene> {
   const on = await cluster();
   const ns = await clusterNamespace(on);
   await ns.kubectl(['apply', '--server-side', '--force-conflicts', '--filename', join(root, 'crds')]);
   await ns.kubectl(['wait', '--for=condition=Established', '--filename', join(root, 'crds')]);
-  const database = await clusterDatabase(ns);
-  const url = (await database.adminUrl()).replace(/\/postgres$/, '/application');
+  const url = databaseOf?.url ?? (await (await clusterDatabase(ns)).adminUrl()).replace(/\/postgres$/, '/application');
   await ns.kubectl(['create', 'secret', 'generic', 'unicorn-db', `--from-literal=url=${url}`]);
   const dir = await mkdtemp(join(tmpdir(), 'mt-jobs-'));
   const { binDir } = await testServer(16);
@@ -73,6 +77,11 @@ export async function jobScene(): Promise<JobScene> {
     const target = { apiVersion: 'migrationtarget.dev/v1alpha1', kind: 'MigrationTarget' };
     await ns.apply({ ...target, metadata: { name: 'unicorn' }, spec: { revision, ...spec } });
   };
+  const again: JobScene['again'] = async () => {
+    const declaration = await home.get(key);
+    if (declaration?.kind !== 'target') throw new Error(`no target: ${JSON.stringify(declaration)}`);
+    return reconcile(declaration.target, ports, { kind: 'reconcile' }, new AbortController().signal);
+  };
   return {
     ns,
     ports,
@@ -95,10 +104,9 @@ export async function jobScene(): Promise<JobScene> {
     declare,
     async goTo(revision, changes = {}) {
       await declare(revision, changes);
-      const declaration = await home.get(key);
-      if (declaration?.kind !== 'target') throw new Error(`no target: ${JSON.stringify(declaration)}`);
-      return reconcile(declaration.target, ports, { kind: 'reconcile' }, new AbortController().signal);
+      return again();
     },
+    again,
     version: async () => {
       const [row] = await query<{ v: string }>(url, 'SELECT version_num AS v FROM alembic_version');
       return row?.v ?? 'none';

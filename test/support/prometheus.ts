@@ -113,12 +113,12 @@ export async function startPrometheus(
     let scraped: number;
     do {
       const { activeTargets } = (await api('targets')) as { readonly activeTargets: readonly { lastScrape: string }[] };
-      scraped = Math.min(...activeTargets.map(({ lastScrape }) => Date.parse(lastScrape)));
+      scraped = earliest(activeTargets.map(({ lastScrape }) => lastScrape));
     } while (await isBefore(scraped, asked));
     let judged: number;
     do {
       const { groups } = (await api('rules')) as { readonly groups: readonly { lastEvaluation: string }[] };
-      judged = Math.min(...groups.map(({ lastEvaluation }) => Date.parse(lastEvaluation)));
+      judged = earliest(groups.map(({ lastEvaluation }) => lastEvaluation));
     } while (await isBefore(judged, scraped));
   }
   return {
@@ -133,6 +133,10 @@ export async function startPrometheus(
     [Symbol.asyncDispose]: stop,
   };
 }
+
+/** 0 where there is nothing yet: what it scrapes it comes to know within some seconds of its start. */
+const earliest = (times: readonly string[]): number =>
+  times.length === 0 ? 0 : Math.min(...times.map((time) => Date.parse(time)));
 
 /** Where it is, some time passes. */
 async function isBefore(one: number, other: number): Promise<boolean> {

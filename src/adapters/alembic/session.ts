@@ -269,7 +269,8 @@ interface Interrupted {
 
 function deathOf(error: ProcessEnded, step: Step | null): MigrationError {
   const where = step === null ? 'outside of any migration' : `in the ${nameOf(step)}`;
-  return { ...unknownError, kind: 'died', message: `Python ${error.how} ${where}.${lastWords(error)}`, step };
+  const message = `Python ${error.how} ${where}.${lastWords(error)}`;
+  return { ...unknownError, kind: 'died', message, step, ...(error.lost === null ? {} : { lost: error.lost }) };
 }
 
 function timedOut(error: ProcessEnded, { step, begun }: Interrupted, workingDir: string): MigrationError {

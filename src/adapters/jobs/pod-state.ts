@@ -76,6 +76,7 @@ export function stateOf(pod: Pod, container: string, where: string): PodState {
   if (own !== undefined && ended !== undefined) {
     const notBegun = whyNotBegun(ended);
     if (notBegun !== null) return { kind: 'stuck', failure: notBegun };
+    if (ended.exitCode !== 0 && disruptionOf(pod) !== null) return { kind: 'lost', what: describeLoss(pod) };
     return {
       kind: 'ended',
       pod: metadata.name,
@@ -117,18 +118,21 @@ function whyNotBegun({ reason, message }: Terminated): NotLaunched | null {
   return new NotLaunched(/chdir to cwd/.test(message) ? 'folder' : 'program', why || reason);
 }
 
-function whyEnded({ status, spec, metadata }: Pod, { reason }: Terminated): string | null {
+function whyEnded({ status, metadata }: Pod, { reason }: Terminated): string | null {
   if (reason === 'OOMKilled')
     return 'it ran out of memory; give it more: spec.runtime.kubernetes.template.spec.containers[0].resources.limits.memory';
   if (status.reason !== '') return `${status.reason}${status.message === '' ? '' : `: ${status.message}`}`;
-  const disrupted = status.conditions.find(({ type, status: is }) => type === 'DisruptionTarget' && is === 'True');
-  if (disrupted !== undefined) return `${disrupted.message || disrupted.reason} (node ${spec.nodeName})`;
   return metadata.deletionTimestamp === undefined ? null : 'its pod was deleted';
 }
 
-function describeLoss({ status, spec, metadata }: Pod): string {
-  const disrupted = status.conditions.find(({ type, status: is }) => type === 'DisruptionTarget' && is === 'True');
-  const why = status.message || disrupted?.message || status.reason || 'it was deleted';
+/** Kubernetes says so of a pod that it takes away: for a drain, for another pod, for want of memory, with its node. */
+const disruptionOf = ({ status }: Pod): Pod['status']['conditions'][number] | null =>
+  status.conditions.find(({ type, status: is }) => type === 'DisruptionTarget' && is === 'True') ?? null;
+
+function describeLoss(pod: Pod): string {
+  const { status, spec, metadata } = pod;
+  const disruption = disruptionOf(pod);
+  const why = status.message || disruption?.message || disruption?.reason || status.reason || 'it was deleted';
   return `the pod ${metadata.name}${spec.nodeName === '' ? '' : ` on node ${spec.nodeName}`} is gone before its program had ended: ${why}`;
 }
 

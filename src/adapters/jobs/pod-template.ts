@@ -175,6 +175,12 @@ export const volumeShape = (
 /** What Kubernetes would take for a reference to a variable is told apart by a second dollar. */
 const literal = (text: string): string => text.replaceAll('$(', () => '$$(');
 
+/** Those who make room on nodes are asked to leave it alone: what it does is short, and starts anew where it is disturbed. */
+const undisturbed = {
+  'cluster-autoscaler.kubernetes.io/safe-to-evict': 'false',
+  'karpenter.sh/do-not-disrupt': 'true',
+};
+
 /** With its program, which waits for its input: nothing that it writes is lost before somebody hears it. */
 export function podOf(
   shape: PodShape,
@@ -182,7 +188,10 @@ export function podOf(
   labels: Readonly<Record<string, string>>,
 ): Fields {
   return {
-    metadata: { labels: { ...shape.metadata.labels, ...labels }, annotations: shape.metadata.annotations },
+    metadata: {
+      labels: { ...shape.metadata.labels, ...labels },
+      annotations: { ...undisturbed, ...shape.metadata.annotations },
+    },
     spec: {
       ...shape.spec,
       restartPolicy: 'Never',

@@ -80,15 +80,16 @@ export async function goBackAndAgain(
 }
 
 function wayBackOf(scope: Scope, error: MigrationError, when: string, deadline: AbortSignal): WayBack {
-  assertInTime(scope, error, deadline);
+  assertNotCutOff(scope, error, deadline);
   return { kind: isItsOwn(error) ? 'irreversible' : 'notTried', because: `${when}${asPart(describe(error))}` };
 }
 
 /** Only a migration that failed by itself says anything of the way; a lock, a lost connection, a killed Python do not. */
 export const isItsOwn = ({ kind }: MigrationError): boolean => kind === 'migration' || kind === 'nothingDone';
 
-/** Throws TimedOut where it was cut off because time was up, or the controller is stopping. */
-export function assertInTime(scope: Scope, error: MigrationError, deadline: AbortSignal): void {
+/** Throws TimedOut where it was cut off because time was up, or the controller is stopping; and what took its program away. */
+export function assertNotCutOff(scope: Scope, error: MigrationError, deadline: AbortSignal): void {
+  if (error.lost !== undefined) throw error.lost;
   if (error.kind === 'timedOut' && (deadline.aborted || scope.signal.aborted))
     throw stalled('TimedOut', describe(error));
 }

@@ -5,7 +5,7 @@ import type { ChangePlan, Operation, Rehearsal, RestorePlan } from '../model.ts'
 import type { MigrationError } from '../ports.ts';
 import { blank, lossOfRestore, mostRowsCompared, rowChangesOf, takenAway, untried } from '../rehearsal/findings.ts';
 import { type Comparison, diskWouldFill, onStage, startOnCopy, type Trial } from '../rehearsal/stage.ts';
-import { assertInTime, canonical, goBackAndAgain, isItsOwn, judge, runSteps } from '../rehearsal/trial.ts';
+import { assertNotCutOff, canonical, goBackAndAgain, isItsOwn, judge, runSteps } from '../rehearsal/trial.ts';
 import { note, progressOf, type Scope, withCopy } from '../scope.ts';
 
 /**
@@ -119,7 +119,7 @@ function afterFault(
   error: MigrationError,
   from: Comparison,
 ): Promise<Operation> {
-  assertInTime(scope, error, from.deadline);
+  assertNotCutOff(scope, error, from.deadline);
   if (error.kind === 'escaped') throw beyondTheCopy(scope, operation, describe(error));
   if (!isItsOwn(error)) {
     const reason = reasonFor(error, plan);

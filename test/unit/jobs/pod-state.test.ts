@@ -69,9 +69,20 @@ describe('a pod of a Job', () => {
         phase: 'Failed',
         reason: 'Evicted',
         message: 'The node was low on resource: memory.',
+        conditions: [{ type: 'DisruptionTarget', status: 'True', reason: 'TerminationByKubelet' }],
         containerStatuses: [{ name: 'run', state: { terminated: { exitCode: 137, reason: 'Error' } } }],
       }),
-      'ended 137 (Evicted: The node was low on resource: memory.)',
+      'lost: the pod unicorn-1 on node node1 is gone before its program had ended: The node was low on resource: memory.',
+    ],
+    [
+      'had its time',
+      pod({
+        phase: 'Failed',
+        reason: 'DeadlineExceeded',
+        message: 'Pod was active on the node longer than the specified deadline',
+        containerStatuses: [{ name: 'run', state: { terminated: { exitCode: 137, reason: 'Error' } } }],
+      }),
+      'ended 137 (DeadlineExceeded: Pod was active on the node longer than the specified deadline)',
     ],
     [
       'was deleted by a person',
@@ -92,7 +103,16 @@ describe('a pod of a Job', () => {
         ],
         containerStatuses: [{ name: 'run', state: { terminated: { exitCode: 143 } } }],
       }),
-      'ended 143 (Eviction API: evicting (node node1))',
+      'lost: the pod unicorn-1 on node node1 is gone before its program had ended: Eviction API: evicting',
+    ],
+    [
+      'was drained away when it had ended',
+      pod({
+        phase: 'Succeeded',
+        conditions: [{ type: 'DisruptionTarget', status: 'True', reason: 'EvictionByEvictionAPI' }],
+        containerStatuses: [{ name: 'run', state: { terminated: { exitCode: 0 } } }],
+      }),
+      'ended 0 (by itself)',
     ],
     [
       'was evicted before it ran',

@@ -37,7 +37,13 @@ const declared = { image: undefined, template: null };
 
 test('a pod like the Deployment’s has its image, environment, volumes, rights and secrets, and none of its labels, probes, ports and other containers', () => {
   expect(podOf(shapeOf(declared, deployment), program, { mine: 'yes' })).toEqual({
-    metadata: { labels: { mine: 'yes' }, annotations: {} },
+    metadata: {
+      labels: { mine: 'yes' },
+      annotations: {
+        'cluster-autoscaler.kubernetes.io/safe-to-evict': 'false',
+        'karpenter.sh/do-not-disrupt': 'true',
+      },
+    },
     spec: {
       serviceAccountName: 'ops',
       imagePullSecrets: [{ name: 'registry' }],
