@@ -46,6 +46,7 @@ export async function serve({
   version,
 }: Serving): Promise<Served> {
   const logger = createLogger({ level: process.env['LOG_LEVEL'] });
+  using _ = warningsTo((warning) => logger.warn({ err: warning }, warning.message));
   const metrics = createMetrics({ version, clock: adapters.clock });
   const intervals = new Map<string, number>();
   const { backupObjects: objects, approvalObjects } = home;
@@ -277,4 +278,16 @@ export async function serve({
     );
     return unfinished.map(keyText);
   }
+}
+
+/** Node writes warnings as text, but the lines of this log are read by programs. */
+function warningsTo(log: (warning: Error) => void): Disposable {
+  const before = process.listeners('warning');
+  process.removeAllListeners('warning').on('warning', log);
+  return {
+    [Symbol.dispose]() {
+      process.off('warning', log);
+      for (const listener of before) process.on('warning', listener);
+    },
+  };
 }

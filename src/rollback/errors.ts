@@ -25,6 +25,12 @@ export const stalled = (reason: Reason, message: string, cause?: unknown): Failu
 export const retry = (reason: Reason, message: string, cause?: unknown): Failure =>
   new Failure('retry', reason, message, { cause });
 
+/** In the middle of an operation: a password that is being rotated is right again once the Secret has the new one. */
+export function whileUnderWay(failure: Failure): Failure {
+  if (failure.reason !== 'AuthenticationFailed') return failure;
+  return retry(failure.reason, `${failure.message} It is tried again by itself.`, failure);
+}
+
 /** A plan that was made of scripts that are others by now. */
 export const changedSincePlanned = (workingDir: string): Failure =>
   retry(

@@ -12,7 +12,7 @@ import {
   type TargetStatus,
 } from '../api/target.ts';
 import { formatRevisions, sameRevisions } from './compare.ts';
-import { asFailure, retry, type Failure } from './errors.ts';
+import { asFailure, retry, whileUnderWay, type Failure } from './errors.ts';
 import { formatHeads } from './graph.ts';
 import { unlessUnhealthy } from './health.ts';
 import type { Operation } from './model.ts';
@@ -128,7 +128,9 @@ async function once(
       (conclusion.succeeded || operation.generation !== target.metadata.generation);
     return { reconciled: { outcome, status, again: false }, follows };
   } catch (thrown) {
-    return { reconciled: await fail(visit, keeper, whileStopping(signal, asFailure(thrown))), follows: false };
+    const failure = whileStopping(signal, asFailure(thrown));
+    const isUnderWay = keeper.status().operation !== null;
+    return { reconciled: await fail(visit, keeper, isUnderWay ? whileUnderWay(failure) : failure), follows: false };
   }
 }
 

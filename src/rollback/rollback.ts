@@ -8,7 +8,7 @@
 import type { Outcome } from '../api/conditions.ts';
 import { isResumeDue } from './application.ts';
 import { isBeforeChange } from './clear-away.ts';
-import { asFailure, stalled, type Failure } from './errors.ts';
+import { asFailure, stalled, whileUnderWay, type Failure } from './errors.ts';
 import type { Operation, OperationStep } from './model.ts';
 import { observed, type Scope } from './scope.ts';
 import { backup } from './steps/backup.ts';
@@ -74,7 +74,7 @@ async function step(scope: Scope, operation: Operation, name: OperationStep, run
     next = await run(scope, operation);
     if (next.failure !== null && operation.failure === null) observe('failed', next.failure.message);
   } catch (thrown) {
-    const failure = unlessStopped(scope, operation, asFailure(thrown));
+    const failure = unlessStopped(scope, operation, whileUnderWay(asFailure(thrown)));
     observe('failed', failure.message);
     // However far the step came, what it stopped is known.
     const { application, begun } = scope.journal() ?? operation;

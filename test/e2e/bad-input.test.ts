@@ -100,7 +100,7 @@ describe('what is declared', () => {
     expect(await here.version()).toBe('a1');
   });
 
-  test('by 300 targets that change at once comes true for each, with as many at work as there are workers', async () => {
+  test('by 300 targets that change at once comes true for each, and none is tried twice', async () => {
     const names = Array.from({ length: 300 }, (_, n) => `target-${n}`);
     // Each with a version table of its own in the one database: nothing has to be done, and each is read.
     const tables = names.map((name) => `CREATE TABLE "${name}" AS SELECT * FROM alembic_version`).join(';');
@@ -109,19 +109,15 @@ describe('what is declared', () => {
       Promise.all(names.map((name) => here.document(name, 'a1', { interval, database: { versionTable: name } }))).then(
         (items) => JSON.stringify({ apiVersion: 'v1', kind: 'List', items }),
       );
+    const all = names.map((name) => `mtgt/${name}`);
+    const wait = (what: string): Promise<string> => here.kubectl(['wait', `--for=${what}`, '--timeout=100s', ...all]);
     await here.kubectl(['apply', '--server-side', '-f', '-'], await document('6m'));
-    await here.kubectl(['wait', '--for=condition=Ready', '--timeout=120s', ...names.map((name) => `mtgt/${name}`)]);
+    await wait('condition=Ready');
     await here.kubectl(['apply', '--server-side', '-f', '-'], await document('7m'));
-    for (const name of names) await here.wait(name, 'jsonpath={.status.observedGeneration}=2');
+    await wait('jsonpath={.status.observedGeneration}=2');
+    await wait('condition=Ready');
     expect(await metric(operator, 'controller_runtime_reconcile_errors_total')).toBe(0);
-    const { stdout } = await here.server.kubectl(['-n', here.ns, 'get', 'mtgt', '-o', 'json']);
-    const { items } = JSON.parse(stdout) as {
-      items: readonly { status: { conditions: readonly { type: string; status: string }[] } }[];
-    };
-    expect(
-      items.filter(({ status }) => status.conditions.some((one) => one.type === 'Ready' && one.status === 'True')),
-    ).toHaveLength(301);
-  });
+  }, 300_000);
 });
 
 describe('the kinds', () => {

@@ -75,7 +75,13 @@ export async function startOperator(options: OperatorOptions): Promise<Operator>
     written
       .split('\n')
       .slice(0, -1)
-      .map((line) => JSON.parse(line) as LogLine);
+      .map((line) => {
+        try {
+          return JSON.parse(line) as LogLine;
+        } catch (cause) {
+          throw new Error(`the controller wrote no JSON: ${line}`, { cause });
+        }
+      });
   const url = await new Promise<string>((resolve, reject) => {
     child.stderr.on('data', (chunk: Buffer) => {
       written += chunk.toString();
