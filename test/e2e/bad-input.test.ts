@@ -106,9 +106,14 @@ describe('what is declared', () => {
     const tables = names.map((name) => `CREATE TABLE "${name}" AS SELECT * FROM alembic_version`).join(';');
     await query(here.database.url, tables);
     const document = (interval: string): Promise<string> =>
-      Promise.all(names.map((name) => here.document(name, 'a1', { interval, database: { versionTable: name } }))).then(
-        (items) => JSON.stringify({ apiVersion: 'v1', kind: 'List', items }),
-      );
+      Promise.all(
+        names.map((name) =>
+          here.document(name, 'a1', {
+            interval,
+            database: { urlFrom: { secretKeyRef: { name: 'unicorn' } }, versionTable: name },
+          }),
+        ),
+      ).then((items) => JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
     const all = names.map((name) => `mtgt/${name}`);
     const wait = (what: string): Promise<string> => here.kubectl(['wait', `--for=${what}`, '--timeout=100s', ...all]);
     await here.kubectl(['apply', '--server-side', '-f', '-'], await document('6m'));

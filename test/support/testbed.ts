@@ -141,7 +141,9 @@ export async function setUp(): Promise<void> {
   const secret = randomUUID();
   server = createServer((request, response) => {
     const [, key, kind, name = ''] = (request.url ?? '').split('/');
-    const answer = (status: number, body: unknown): void => void response.writeHead(status).end(JSON.stringify(body));
+    // One that is kept open might be closed here at the very moment at which a test asks by it again.
+    const answer = (status: number, body: unknown): void =>
+      void response.writeHead(status, { connection: 'close' }).end(JSON.stringify(body));
     if (key !== secret) return answer(403, 'forbidden');
     give(kind, decodeURIComponent(name)).then(
       (value) => answer(200, value),
@@ -234,7 +236,10 @@ export async function fromTestBed<Kind extends keyof TestBed>(
 ): Promise<Data<Awaited<ReturnType<TestBed[Kind]>>>> {
   const address = process.env['MIGRATION_TARGET_TESTBED'];
   if (!address) throw new Error('no test bed: only the projects integration, faults, e2e and cluster have one');
-  const response = await fetch(`${address}/${kind}/${encodeURIComponent(name)}`);
+  const response = await fetch(`${address}/${kind}/${encodeURIComponent(name)}`).catch((cause: unknown) => {
+    const { message, cause: why } = cause as Error;
+    throw new Error(`asking the test bed for ${kind} ${name}: ${message} (${String(why)})`, { cause });
+  });
   const body: unknown = await response.json();
   if (!response.ok) throw new Error(`test bed: ${String(body)}`);
   return body as Data<Awaited<ReturnType<TestBed[Kind]>>>;
