@@ -234,6 +234,12 @@ function asJobFailure(thrown: unknown, owner: Owner): unknown {
     );
   if (/being terminated/.test(thrown.says))
     return retry('JobRefused', `${what} The namespace is being deleted. It is tried again by itself.`, thrown);
+  if (/failed calling webhook/.test(thrown.says))
+    return retry(
+      'JobRefused',
+      `${what} What is asked about each Job can't be asked. It is tried again by itself. See: kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations`,
+      thrown,
+    );
   if (isMissingRight(thrown)) return asHomeFailure(thrown);
   if (thrown.status === 403 || thrown.status === 422 || /admission webhook/.test(thrown.says))
     return stalled(
