@@ -123,7 +123,8 @@ test('a Job that a person deletes in the middle of the change: the database is a
 
 test('a node that is drained in the middle of the change: it is made elsewhere, or once there is a node again', async () => {
   const reader = await readIncidents();
-  const going = scene.goTo(revisions.before, { ...usual, database: patient });
+  // Another declaration than the one that stalled.
+  const going = scene.goTo(revisions.before, { ...usual, database: patient, interval: '8m' });
   await waitsForLock();
   await scene.ns.kubectl([
     'drain',

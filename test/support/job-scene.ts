@@ -75,7 +75,9 @@ export async function jobScene(databaseOf?: JobScene): Promise<JobScene> {
   const declare: JobScene['declare'] = async (revision, changes = {}) => {
     spec = { ...spec, ...changes };
     const target = { apiVersion: 'migrationtarget.dev/v1alpha1', kind: 'MigrationTarget' };
-    await ns.apply({ ...target, metadata: { name: 'unicorn' }, spec: { revision, ...spec } });
+    const declared = { ...target, metadata: { name: 'unicorn' }, spec: { revision, ...spec } };
+    // The other way a copy of it would have to go into an annotation, where a large one does not fit.
+    await ns.kubectl(['apply', '--server-side', '--force-conflicts', '--filename=-'], JSON.stringify(declared));
   };
   const again: JobScene['again'] = async () => {
     const declaration = await home.get(key);

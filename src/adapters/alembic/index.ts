@@ -1,4 +1,5 @@
 import { stalled, type Failure } from '../../rollback/errors.ts';
+import { asPart } from '../../rollback/migration-errors.ts';
 import type { AlembicRunner, AlembicSession, AlembicSettings } from '../../rollback/ports.ts';
 import { applicationName, applicationNameOfRehearsal } from '../postgres/identifiers.ts';
 import { NotLaunched } from '../process/launcher.ts';
@@ -116,7 +117,7 @@ async function greeted(
     if (signal.aborted) throw stalled('TimedOut', `${interpreter} did not import alembic in time.`, error);
     throw notFound(
       interpreter,
-      mask(`is no Python that can run alembic: it ${error.how}. ${error.lastOutput.join('\n')}`),
+      mask(`is no Python that can run alembic: it ${asPart([error.how, ...error.lastOutput].join('. '))}`),
       error,
     );
   } finally {

@@ -5,6 +5,7 @@
 import { PassThrough, Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { asFailure, retry, stalled, type Failure } from '../../rollback/errors.ts';
+import { asPart } from '../../rollback/migration-errors.ts';
 import { pathTo, type ApiClient } from '../kubernetes/client.ts';
 import { asHomeFailure } from '../kubernetes/errors.ts';
 import { endingOf, lostTo } from '../process/ending.ts';
@@ -132,7 +133,7 @@ async function untilRunning(jobs: Jobs, job: Job, followed: Followed): Promise<B
       if (state.kind === 'unschedulable' && heldMs >= scheduledMs)
         throw retry(
           'JobNotStarted',
-          `No node has a place for ${job.where}: ${state.what}. It is tried again by itself. See: kubectl describe nodes`,
+          `No node has a place for ${job.where}: ${asPart(state.what)}. It is tried again by itself. See: kubectl describe nodes`,
         );
     }
     if (now - since > startMs) throw await tooLate(jobs, job, state?.kind === 'starting' ? state.what : 'Pending');
@@ -141,7 +142,7 @@ async function untilRunning(jobs: Jobs, job: Job, followed: Followed): Promise<B
 }
 
 const lost = ({ where }: Job, what: string): Failure =>
-  retry('JobLost', `${capitalized(where)} was lost: ${what}. It is tried again by itself.`);
+  retry('JobLost', `${capitalized(where)} was lost: ${asPart(what)}. It is tried again by itself.`);
 
 /** What the scheduler says of a claim that is missing, unbound, or going; no other node would help. */
 const ofClaim = /PersistentVolumeClaim/i;
@@ -149,18 +150,18 @@ const ofClaim = /PersistentVolumeClaim/i;
 const noVolume = ({ where, namespace }: Job, what: string): Failure =>
   retry(
     'JobNotStarted',
-    `${capitalized(where)} can't have a volume: ${what}. Make the claim, or what it is to be bound to; it is tried again by itself. See: kubectl -n ${namespace} describe pvc`,
+    `${capitalized(where)} can't have a volume: ${asPart(what)}. Make the claim, or what it is to be bound to; it is tried again by itself. See: kubectl -n ${namespace} describe pvc`,
   );
 
 function refused({ where, namespace }: Job, what: string): Failure {
   return /exceeded quota/.test(what)
     ? retry(
         'JobRefused',
-        `The pod of ${where} is refused: ${what}. It is tried again by itself. See: kubectl -n ${namespace} get resourcequota`,
+        `The pod of ${where} is refused: ${asPart(what)}. It is tried again by itself. See: kubectl -n ${namespace} get resourcequota`,
       )
     : stalled(
         'JobRefused',
-        `The pod of ${where} is refused: ${what}. Correct spec.runtime.kubernetes.template, or what refuses it; then: migration-target reconcile NAME`,
+        `The pod of ${where} is refused: ${asPart(what)}. Correct spec.runtime.kubernetes.template, or what refuses it; then: migration-target reconcile NAME`,
       );
 }
 
