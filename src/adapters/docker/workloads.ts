@@ -184,7 +184,13 @@ async function setRestartPolicy(engine: Engine, found: ContainerInspectInfo, pol
   const is = found.HostConfig.RestartPolicy;
   if ((is?.Name === '' ? 'no' : is?.Name) === policy.Name) return;
   await engineDoes(engine, `Setting the restart policy of the container ${nameOf(found)}`, async () => {
-    await engine.docker.getContainer(found.Id).update({ RestartPolicy: policy });
+    try {
+      await engine.docker.getContainer(found.Id).update({ RestartPolicy: policy });
+    } catch (error) {
+      if (statusOf(error) !== 404) throw error;
+      // Not every Podman can do that, nor does it start what was stopped; or else the container is gone.
+      await findContainer(engine, found.Id, field);
+    }
   });
 }
 

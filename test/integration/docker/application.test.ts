@@ -2,11 +2,18 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { describe, expect, test } from '@jest/globals';
-import type Docker from 'dockerode';
 
 import { retry } from '../../../src/rollback/errors.ts';
 import { dockerHost, testEngine } from '../../support/docker.ts';
-import { answerOnceLogged, containedScene, freePort, listen, type ContainedScene } from '../../support/docker-scene.ts';
+import {
+  answerOnceLogged,
+  containedScene,
+  freePort,
+  listen,
+  stateOf,
+  whileMigrating,
+  type ContainedScene,
+} from '../../support/docker-scene.ts';
 import { said, threeSteps } from '../../support/scene.ts';
 
 const engine = await testEngine();
@@ -275,16 +282,6 @@ const page = '/api/v1/system/status';
   });
 });
 
-/** Whether the application ran at the beginning of each migration on the live database. */
-function whileMigrating(scene: ContainedScene): () => Promise<readonly boolean[]> {
-  const looks: Promise<boolean>[] = [];
-  listen(scene, (event) => {
-    if (event.kind === 'migration' && event.copy !== true && event.event.kind === 'started')
-      looks.push(stateOf(scene.application).then(({ Running }) => Running));
-  });
-  return () => Promise.all(looks);
-}
-
 /** A program that serves as long as its column is there. */
 const needsEmail = `
 import os, signal, sys, time
@@ -314,6 +311,3 @@ async function isUp({
   const { State, HostConfig } = await application.inspect();
   return { running: State.Running, policy: HostConfig.RestartPolicy?.Name };
 }
-
-const stateOf = async (container: Docker.Container): Promise<Docker.ContainerInspectInfo['State']> =>
-  (await container.inspect()).State;
