@@ -138,7 +138,7 @@ export interface ApplicationContainerOptions {
   /** Instead of the HTTP application. */
   readonly command?: readonly string[];
   readonly host?: Docker.HostConfig;
-  readonly healthcheck?: Docker.HealthConfig;
+  readonly more?: Pick<Docker.ContainerCreateOptions, 'Healthcheck' | 'StopTimeout'>;
   readonly labels?: Readonly<Record<string, string>>;
   /** Default: the test bed's Python first. */
   readonly path?: string;
@@ -251,7 +251,7 @@ export async function dockerScene(engine: TestEngine): Promise<DockerScene> {
       return Id;
     },
 
-    async application({ name, dir, env = {}, user, command, host, healthcheck, path, labels = {}, image: own }) {
+    async application({ name, dir, env = {}, user, command, host, more, path, labels = {}, image: own }) {
       const searched = path ?? `${dirname(python)}:/usr/bin:/bin`;
       await writeFile(join(dir, 'server.py'), application);
       return run({
@@ -263,7 +263,7 @@ export async function dockerScene(engine: TestEngine): Promise<DockerScene> {
         ExposedPorts: { '8084/tcp': {} },
         Labels: { ...labels },
         ...(user === undefined ? {} : { User: user }),
-        ...(healthcheck === undefined ? {} : { Healthcheck: healthcheck }),
+        ...more,
         HostConfig: { ...host, Binds: [...(own === undefined ? [`${dir}:/app:ro`] : []), ...(host?.Binds ?? [])] },
       });
     },

@@ -77,7 +77,7 @@ export function engineFailure({ where }: Pick<Engine, 'where'>, error: unknown, 
       );
     return retry(
       'DockerUnreachable',
-      `${doing}: the Docker Engine at ${where} does not answer (${code ?? messageOf(error)}). It is tried again by itself. See: docker version`,
+      `${doing}: the Docker Engine at ${where} does not answer ${code === 'ABORT_ERR' ? 'in time' : `(${code ?? messageOf(error)})`}. It is tried again by itself. See: docker version`,
       error,
     );
   }

@@ -3,7 +3,10 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from '@jest/globals';
 
+import { openEngine } from '../../../src/adapters/docker/engine.ts';
+import { containersAsWorkloads } from '../../../src/adapters/docker/workloads.ts';
 import { retry } from '../../../src/rollback/errors.ts';
+import { startDockerProxy } from '../../support/docker-proxy.ts';
 import { dockerHost, testEngine } from '../../support/docker.ts';
 import {
   answerOnceLogged,
@@ -259,6 +262,22 @@ const page = '/api/v1/system/status';
     );
     expect((await stateOf(scene.application)).Running).toBe(true);
     expect(await scene.query("SELECT to_regclass('users') AS t")).toEqual([{ t: null }]);
+  });
+
+  test('a stop that hangs is given up once the container had its time; it runs on, and the change is tried again', async () => {
+    const stop = /^POST \/containers\/\w+\/stop/;
+    await using proxy = await startDockerProxy(host.docker.engine.socketPath, { ignore: stop });
+    await using scene = await stage({}, { application: { more: { StopTimeout: 0 } } });
+    const { workloads } = scene.ports;
+    Object.assign(scene.ports, { workloads: () => containersAsWorkloads(() => openEngine(proxy.address), 1_000) });
+    expect(said((await scene.goTo('a3')).outcome)).toMatch(
+      new RegExp(
+        `^retrying DockerUnreachable: Stopping the container ${scene.name}: the Docker Engine at \\S+ does not answer in time`,
+      ),
+    );
+    expect(await isUp(scene)).toEqual({ running: true, policy: 'always' });
+    Object.assign(scene.ports, { workloads });
+    expect(said((await scene.reconcile()).outcome)).toMatch(/^ready Upgraded/);
   });
 
   test('what Docker Compose restarts with it stops before it, and starts after it is healthy', async () => {

@@ -55,7 +55,7 @@ const idle = ['python3', '-c', 'import signal; signal.signal(signal.SIGTERM, lam
       application: {
         command: idle,
         host: { RestartPolicy: { Name: 'always' } },
-        healthcheck: { Test: ['CMD', 'true'], Interval: 3600e9 },
+        more: { Healthcheck: { Test: ['CMD', 'true'], Interval: 3600e9 } },
       },
     });
     await scene.declare({ application: { workloads: [{ kind: 'Container', name: scene.name }] } });
