@@ -7,6 +7,7 @@ import { openEngine } from '../../../src/adapters/docker/engine.ts';
 import { containersAsWorkloads } from '../../../src/adapters/docker/workloads.ts';
 import { retry } from '../../../src/rollback/errors.ts';
 import { startDockerProxy } from '../../support/docker-proxy.ts';
+import { runController } from '../bad-input/controller.ts';
 import { dockerHost, testEngine } from '../../support/docker.ts';
 import {
   answerOnceLogged,
@@ -238,6 +239,26 @@ const page = '/api/v1/system/status';
     expect((await scene.target()).status?.conditions).toContainEqual(
       expect.objectContaining({ type: 'ApplicationHealthy', reason: 'ApplicationStopped' }),
     );
+    // Where what is declared meanwhile can't be acted on, it is told that it stays down.
+    await scene.declare({ revision: '-1' });
+    const invalid = (await runController(scene)).declared.get('unicorn');
+    expect(invalid).toMatchObject({ kind: 'invalid' });
+    const conditions = invalid?.kind === 'invalid' ? invalid.status?.conditions : [];
+    const stays = new RegExp(
+      `cannot begin with "-".* Operation \\w+ is not finished.*stays down: ${scene.name}\\.$`,
+      's',
+    );
+    expect(conditions).toContainEqual(
+      expect.objectContaining({
+        type: 'Stalled',
+        reason: 'InvalidSpec',
+        message: expect.stringMatching(stays) as unknown,
+      }),
+    );
+    expect(conditions).toContainEqual(
+      expect.objectContaining({ type: 'ApplicationHealthy', status: 'False', reason: 'ApplicationStopped' }),
+    );
+    await scene.declare({ revision: 'a3' });
     // Not even a suspended target leaves it down.
     await scene.declare({ suspend: true });
     fails = false;
