@@ -42,8 +42,8 @@ export async function ensurePodman(onProgress: OnProgress = () => undefined): Pr
 
 /**
  * Starts it and waits until it answers, in namespaces of its own: its files are where they always are, its rules of the firewall
- * are not the machine's, and what watches each program for it ends too. The machine reaches its containers by their addresses,
- * not by published ports. Throws with the end of its log where it fails.
+ * are not the machine's, and what watches each program for it ends too. All that is left of a killed run are empty control
+ * groups. The machine reaches its containers by their addresses, not by published ports. Throws with the end of its log where it fails.
  */
 export async function startPodman({ podman, runc }: PodmanPrograms): Promise<Podman> {
   const dir = await mkdtemp(join(tmpdir(), 'migration-target-podman-'));
