@@ -1,11 +1,11 @@
-import { access, constants, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import type { OnProgress } from './cache.ts';
-import { installDebianPackage } from './debian.ts';
+import { ensureProgram, programPath } from './programs.ts';
 import { supervise } from './supervise.ts';
 import type { Supervised } from './supervise.ts';
 
@@ -23,8 +23,6 @@ export interface DockerEngine {
 }
 
 const READY_WITHIN_MS = 60_000;
-/** What runs containers is found where Debian has it, whatever PATH the tests were started with. */
-const programPath = [process.env['PATH'] ?? '', '/usr/local/sbin', '/usr/sbin', '/sbin'].join(delimiter);
 
 /**
  * Path of `dockerd`. As root on Debian its packages are installed where they are missing; no service is started of them.
@@ -34,24 +32,10 @@ export async function ensureDockerEngine(onProgress: OnProgress = () => undefine
   if (process.platform !== 'linux')
     throw new Error(`a Docker Engine of one's own runs on Linux, not on ${process.platform}`);
   if (process.getuid?.() !== 0) throw new Error("a Docker Engine of one's own is started by root alone");
+  const dockerd = await ensureProgram({ file: 'dockerd', from: 'docker.io' }, onProgress);
   // The name service of Docker's networks is made of rules of iptables in each container.
-  if ((await find('dockerd')) === null) await installDebianPackage('docker.io', onProgress);
-  if ((await find('iptables')) === null) await installDebianPackage('iptables', onProgress);
-  const found = await find('dockerd');
-  if (found === null) throw new Error('docker.io is installed, and brought no dockerd');
-  return found;
-}
-
-async function find(program: string): Promise<string | null> {
-  for (const directory of programPath.split(delimiter)) {
-    const path = join(directory, program);
-    const isThere = await access(path, constants.X_OK).then(
-      () => true,
-      () => false,
-    );
-    if (directory !== '' && isThere) return path;
-  }
-  return null;
+  await ensureProgram({ file: 'iptables', from: 'iptables' }, onProgress);
+  return dockerd;
 }
 
 /**
@@ -123,7 +107,8 @@ export async function reachableEngine(): Promise<string | null> {
   return isSocket && (await isReady(socketPath)) ? socketPath : null;
 }
 
-async function untilReady(engine: Supervised, socketPath: string): Promise<void> {
+/** Until it answers on that socket, as Podman's service does too. Throws where it ends before, or does not in time. */
+export async function untilReady(engine: Supervised, socketPath: string): Promise<void> {
   const deadline = Date.now() + READY_WITHIN_MS;
   let ended = false;
   const end = (): void => void (ended = true);

@@ -10,6 +10,7 @@ import {
 import { formatRevisions } from '../rollback/compare.ts';
 import { describeTableLoss } from '../rollback/gate.ts';
 import type { Declaration } from '../rollback/ports.ts';
+import { refusalMessage } from '../rollback/refused.ts';
 import { statusOf } from '../rollback/status.ts';
 import type { Screen } from './output.ts';
 import { isUnattended } from './unattended.ts';
@@ -33,7 +34,7 @@ type Row = readonly [label: string, text: string, style?: Style];
 export function renderStatus(declaration: Declaration, options: StatusOptions): string {
   const { paint, width } = options.screen;
   if (declaration.kind === 'invalid') {
-    return `${paint('red', '✗')} ${paint('bold', declaration.key.name)}   ${paint('red', 'InvalidSpec')}\n${wrap(options.say(declaration.problem), '  ', width)}\n`;
+    return `${paint('red', '✗')} ${paint('bold', declaration.key.name)}   ${paint('red', 'InvalidSpec')}\n${wrap(options.say(refusalMessage(declaration.status, declaration.problem)), '  ', width)}\n`;
   }
   const { target } = declaration;
   const status = statusOf(target);

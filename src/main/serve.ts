@@ -8,7 +8,7 @@ import { isPending, type BackupObject } from '../rollback/backup-objects.ts';
 import { missedNotices, stalledNotice } from '../rollback/notification.ts';
 import type { Adapters, BackupStore, Declaration, Ports } from '../rollback/ports.ts';
 import { intervalSeconds, reconcile } from '../rollback/reconcile.ts';
-import { refusedStatus } from '../rollback/refused.ts';
+import { refusalMessage, refusedStatus } from '../rollback/refused.ts';
 import { refuseRequested, takeRequested } from '../rollback/requested-backups.ts';
 import { showBackups } from '../rollback/shown-backups.ts';
 import { journalOf, statusOf } from '../rollback/status.ts';
@@ -170,11 +170,13 @@ export async function serve({
   async function refuse(
     key: TargetKey,
     declaration: Declaration,
-    { reason, message }: { readonly reason: 'InvalidSpec' | 'NotAllowed'; readonly message: string },
+    refusal: { readonly reason: 'InvalidSpec' | 'NotAllowed'; readonly message: string },
   ): Promise<void> {
     const target = declaration.kind === 'target' ? declaration.target : null;
     const before = declaration.kind === 'target' ? statusOf(declaration.target) : declaration.status;
     const generation = declaration.kind === 'target' ? declaration.target.metadata.generation : declaration.generation;
+    const { reason } = refusal;
+    const message = refusalMessage(before, refusal.message);
     const status = refusedStatus(before, {
       generation,
       isRehearsing: declaration.kind === 'target' && declaration.target.spec.policy.rehearsal === 'Always',

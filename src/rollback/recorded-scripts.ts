@@ -47,6 +47,7 @@ export async function decideByRecorded(
   means: {
     readonly store: BackupStore;
     readonly start: (scripts: RunScripts) => Promise<AlembicSession>;
+    /** null: nothing is held, so env.py is not run; it is once an operation holds it. */
     readonly lock: LockToken | null;
   },
 ): Promise<Decided> {
@@ -95,9 +96,9 @@ async function tryOne(
     const graph = await session.graph();
     if (graph.digest !== digest) return await miss('they are others than were recorded');
     const plan = decide({ ...input, graph });
-    // What env.py needs beside them may have changed since.
-    const probed = await session.probe({ database, lock });
-    if (!probed.ok) return await miss(`env.py can't run with them (${probed.error.message})`);
+    // What env.py needs beside them may have changed since. Without the lock it is not run: it may connect in ways of its own.
+    const probed = lock === null ? null : await session.probe({ database, lock });
+    if (probed?.ok === false) return await miss(`env.py can't run with them (${probed.error.message})`);
     return { plan, graph, session };
   } catch (thrown) {
     const failure = asFailure(thrown);

@@ -7,8 +7,11 @@
 const secrets: readonly [RegExp, string][] = [
   // postgresql://user:secret@host; a raw `@`, `:` or `/` in the secret is covered as well
   [/(:\/\/[^\s:/@"\\]*:)(?:\\.|[^\s"\\])*@/g, '$1***@'],
-  // password=secret, PGPASSWORD='secret with blanks', ?sslpassword=secret
-  [/((?:password|passwd|passphrase)\s*=\s*)(?:'(?:\\.|[^'"\\])*'|(?:\\.|[^\s&"\\])+)/gi, '$1***'],
+  // password=secret, PGPASSWORD='secret with blanks', ?sslpassword=secret, token=secret, AWS_SECRET_ACCESS_KEY=secret
+  [
+    /((?:password|passwd|passphrase|secret|token|(?:api|access)[_-]?key)\s*=\s*)(?:'(?:\\.|[^'"\\])*'|(?:\\.|[^\s&"\\])+)/gi,
+    '$1***',
+  ],
   [/(\bBearer\s+)[^\s"\\]+/gi, '$1***'],
 ];
 

@@ -15,13 +15,15 @@ export interface DockerProxy extends AsyncDisposable {
 export interface ProxyOptions {
   /** Requests whose first line matches are answered by 403. */
   readonly refuse?: RegExp;
+  /** Requests whose first line matches are never answered. */
+  readonly ignore?: RegExp;
   /** A program's connection is cut once so many bytes came over it. */
   readonly mostBytes?: number;
 }
 
 export async function startDockerProxy(
   socketPath: string,
-  { refuse = /^$/, mostBytes = Infinity }: ProxyOptions = {},
+  { refuse = /^$/, ignore = /^$/, mostBytes = Infinity }: ProxyOptions = {},
 ): Promise<DockerProxy> {
   const dir = await mkdtemp(join(tmpdir(), 'mt-proxy-'));
   const path = join(dir, 'docker.sock');
@@ -42,6 +44,7 @@ export async function startDockerProxy(
         client.end(`HTTP/1.1 403 Forbidden\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`);
         return;
       }
+      if (ignore.test(line)) return;
       if (/^POST \/exec\/\w+\/start/.test(line)) attached.add(client);
       engine.write(chunk);
     });

@@ -178,3 +178,16 @@ export function listen(scene: ContainedScene, heard: (event: OperationEvent) => 
     },
   });
 }
+
+/** Whether the application ran at the beginning of each migration on the live database. */
+export function whileMigrating(scene: ContainedScene): () => Promise<readonly boolean[]> {
+  const looks: Promise<boolean>[] = [];
+  listen(scene, (event) => {
+    if (event.kind === 'migration' && event.copy !== true && event.event.kind === 'started')
+      looks.push(stateOf(scene.application).then(({ Running }) => Running));
+  });
+  return () => Promise.all(looks);
+}
+
+export const stateOf = async (container: Docker.Container): Promise<Docker.ContainerInspectInfo['State']> =>
+  (await container.inspect()).State;

@@ -28,8 +28,8 @@ export interface TestEngine {
 }
 
 /** The engine of this run; null where the machine can have none (the run has said so, and in CI it has failed). */
-export async function testEngine(): Promise<TestEngine | null> {
-  const found = await fromTestBed('docker', 'shared');
+export async function testEngine(kind: 'docker' | 'podman' = 'docker'): Promise<TestEngine | null> {
+  const found = await fromTestBed(kind, 'shared');
   return 'missing' in found ? null : open(found.socketPath);
 }
 
@@ -67,9 +67,8 @@ async function importImage(docker: Docker, name = image, app?: string): Promise<
     await writeFile(join(root, 'etc/passwd'), `root:x:0:0:root:/tmp:/bin/sh\n${passwd}`);
     await writeFile(join(root, 'etc/group'), `root:x:0:\n${people.map(([user, id]) => `${user}:x:${id}:\n`).join('')}`);
     if (app !== undefined) await cp(app, join(root, 'app'), { recursive: true });
-    const [repo = '', tag = ''] = name.split(':');
     const tar = spawn('tar', ['-C', root, '-c', '.'], { stdio: ['ignore', 'pipe', 'inherit'] });
-    const answer = await docker.importImage(tar.stdout, { repo, tag });
+    const answer = await docker.importImage(tar.stdout, { repo: name });
     await new Promise((resolve, reject) => {
       answer.on('end', resolve).on('error', reject).resume();
     });
@@ -139,6 +138,7 @@ export interface ApplicationContainerOptions {
   /** Instead of the HTTP application. */
   readonly command?: readonly string[];
   readonly host?: Docker.HostConfig;
+  readonly more?: Pick<Docker.ContainerCreateOptions, 'Healthcheck' | 'StopTimeout'>;
   readonly labels?: Readonly<Record<string, string>>;
   /** Default: the test bed's Python first. */
   readonly path?: string;
@@ -251,7 +251,7 @@ export async function dockerScene(engine: TestEngine): Promise<DockerScene> {
       return Id;
     },
 
-    async application({ name, dir, env = {}, user, command, host, path, labels = {}, image: own }) {
+    async application({ name, dir, env = {}, user, command, host, more, path, labels = {}, image: own }) {
       const searched = path ?? `${dirname(python)}:/usr/bin:/bin`;
       await writeFile(join(dir, 'server.py'), application);
       return run({
@@ -263,6 +263,7 @@ export async function dockerScene(engine: TestEngine): Promise<DockerScene> {
         ExposedPorts: { '8084/tcp': {} },
         Labels: { ...labels },
         ...(user === undefined ? {} : { User: user }),
+        ...more,
         HostConfig: { ...host, Binds: [...(own === undefined ? [`${dir}:/app:ro`] : []), ...(host?.Binds ?? [])] },
       });
     },

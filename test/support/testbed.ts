@@ -20,6 +20,7 @@ import { ensureDockerCompose } from '../../scripts/lib/docker-compose.ts';
 import { ensureDockerEngine, reachableEngine, startDockerEngine } from '../../scripts/lib/docker-engine.ts';
 import { postgresBinaries, startPostgres } from '../../scripts/lib/embedded-postgres.ts';
 import type { Major, PostgresServer } from '../../scripts/lib/embedded-postgres.ts';
+import { ensurePodman, startPodman } from '../../scripts/lib/podman.ts';
 import { ensureKubeBinaries, ensureNodeBinaries } from '../../scripts/lib/kube-binaries.ts';
 import { ensureS3Server, startS3Server } from '../../scripts/lib/s3-server.ts';
 import type { S3Server } from '../../scripts/lib/s3-server.ts';
@@ -34,6 +35,7 @@ export interface TestBed {
   venv(name: string): Promise<Venv>;
   apiServer(name: 'shared'): Promise<ApiServer>;
   docker(name: 'shared'): Promise<Docker>;
+  podman(name: 'shared'): Promise<Docker>;
   cluster(name: 'shared'): Promise<Cluster>;
   s3(name: 'shared'): Promise<S3Server>;
 }
@@ -92,6 +94,8 @@ const s3Servers = new Lazily(async (_name: 'shared') => startS3Server(await ensu
 
 const engines = new Lazily(async (_name: 'shared') => startDockerEngine(await ensureDockerEngine()));
 
+const podmans = new Lazily(async (_name: 'shared') => startPodman(await ensurePodman()));
+
 const clusters = new Lazily(async (_name: 'shared') => {
   const binaries = { ...(await ensureKubeBinaries(progress)), ...(await ensureNodeBinaries(progress)) };
   const plugins = await ensureNodePackages(progress);
@@ -117,11 +121,20 @@ async function findDocker(): Promise<Docker> {
   }
 }
 
+/** One of our own, or none: the machine's may have containers that are somebody's. */
+async function findPodman(): Promise<Docker> {
+  const programs = await ensurePodman().catch((error: unknown) => String(error));
+  if (typeof programs === 'string') return { missing: programs };
+  const { socketPath } = await podmans.get('shared');
+  return { socketPath };
+}
+
 const bed: TestBed = {
   postgres: (major) => postgresServers.get(major),
   venv: (name) => venvs.get(name),
   apiServer: (name) => apiServers.get(name),
   docker: () => findDocker(),
+  podman: () => findPodman(),
   cluster: (name) => clusters.get(name),
   s3: (name) => s3Servers.get(name),
 };
@@ -138,6 +151,7 @@ export async function setUp(): Promise<void> {
   for (const major of majors) await postgresBinaries(major, await venvs.get('test'), progress);
   await ensureS3Server(progress);
   await prepareDocker();
+  await preparePodman();
   const secret = randomUUID();
   server = createServer((request, response) => {
     const [, key, kind, name = ''] = (request.url ?? '').split('/');
@@ -172,6 +186,15 @@ async function prepareDocker(): Promise<void> {
   }
 }
 
+async function preparePodman(): Promise<void> {
+  try {
+    await ensurePodman(progress);
+  } catch (error) {
+    if (process.env['CI']) throw error;
+    progress(`NO PODMAN, so its tests are skipped: ${String(error)}`);
+  }
+}
+
 /** As `setUp`, with the programs of the Kubernetes API, whose first build takes minutes. */
 export async function setUpKube(): Promise<void> {
   await ensureKubeBinaries(progress);
@@ -201,6 +224,7 @@ export async function tearDown(): Promise<void> {
     ...(await postgresServers.all()),
     ...(await apiServers.all()),
     ...(await engines.all()),
+    ...(await podmans.all()),
     ...(await clusters.all()),
     ...(await s3Servers.all()),
   ];
@@ -217,6 +241,8 @@ function give(kind: string | undefined, name: string): Promise<unknown> {
       return bed.apiServer('shared');
     case 'docker':
       return bed.docker('shared');
+    case 'podman':
+      return bed.podman('shared');
     case 'cluster':
       return bed.cluster('shared');
     case 's3':

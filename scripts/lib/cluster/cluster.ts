@@ -12,7 +12,7 @@ import { createCgroup } from './cgroup.ts';
 import { nodeName, proxyHealthPort, writeComponents } from './components.ts';
 import { startContainerd } from './containerd.ts';
 import { openNamespaces } from './namespaces.ts';
-import { programPath } from './packages.ts';
+import { programPath } from '../programs.ts';
 
 /** A whole Kubernetes cluster of one node, in namespaces of its own. Ends with this process. */
 export interface Cluster extends ApiServer {

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { run, runOrThrow } from '../run.ts';
 import { supervise } from '../supervise.ts';
 import type { Namespaces } from './namespaces.ts';
-import { programPath } from './packages.ts';
+import { programPath } from '../programs.ts';
 
 export interface Containerd {
   readonly logFile: string;

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { run, runOrThrow } from '../run.ts';
 import { supervise } from '../supervise.ts';
-import { programPath } from './packages.ts';
+import { programPath } from '../programs.ts';
 
 /**
  * Linux namespaces for a node: what runs in them sees its own network, mounts and processes. All of it ends with the first

@@ -8,6 +8,8 @@ export interface Engine {
   readonly where: string;
   /** The host that published ports are on, where it is not this machine. */
   readonly host: string | null;
+  /** Podman speaks Docker's API, and tells some of it otherwise. Asked once. Throws what `engineFailure` makes of an error. */
+  isPodman(): Promise<boolean>;
 }
 
 /** Connects to nothing yet. `address`: instead of the environment's. Throws DockerUnreachable where that can't be read. */
@@ -16,13 +18,29 @@ export function openEngine(address: string | undefined = process.env['DOCKER_HOS
   try {
     const socketPath = /^unix:\/\/(.+)$/.exec(where)?.[1];
     const docker = socketPath === undefined ? new Docker() : new Docker({ socketPath });
-    return { docker, where, host: socketPath === undefined ? new URL(where).hostname || null : null };
+    const engine = { docker, where, host: socketPath === undefined ? new URL(where).hostname || null : null };
+    let asked: Promise<boolean> | null = null;
+    const isPodman = (): Promise<boolean> =>
+      (asked ??= askForPodman(engine).catch((error: unknown) => {
+        asked = null;
+        throw error;
+      }));
+    return { ...engine, isPodman };
   } catch (error) {
     throw stalled(
       'DockerUnreachable',
       `DOCKER_HOST can't be read (${messageOf(error)}). Write it as unix:///var/run/docker.sock or tcp://host:2376.`,
       error,
     );
+  }
+}
+
+async function askForPodman(engine: Omit<Engine, 'isPodman'>): Promise<boolean> {
+  try {
+    const { Components } = await engine.docker.version();
+    return Components?.some(({ Name }) => Name === 'Podman Engine') ?? false;
+  } catch (error) {
+    throw engineFailure(engine, error, 'Asking for the version');
   }
 }
 
@@ -46,7 +64,7 @@ export function messageOf(error: unknown): string {
 const forbidden = new Set(['EACCES', 'EPERM']);
 
 /** `doing`: what was attempted, as the beginning of a sentence: `Looking at the container app`. */
-export function engineFailure({ where }: Engine, error: unknown, doing: string): Failure {
+export function engineFailure({ where }: Pick<Engine, 'where'>, error: unknown, doing: string): Failure {
   if (error instanceof Failure) return error;
   const status = statusOf(error);
   const code = error instanceof Error && 'code' in error ? String(error.code) : null;
@@ -59,14 +77,14 @@ export function engineFailure({ where }: Engine, error: unknown, doing: string):
       );
     return retry(
       'DockerUnreachable',
-      `${doing}: the Docker Engine at ${where} does not answer (${code ?? messageOf(error)}). It is tried again by itself. See: docker version`,
+      `${doing}: the Docker Engine at ${where} does not answer ${code === 'ABORT_ERR' ? 'in time' : `(${code ?? messageOf(error)})`}. It is tried again by itself. See: docker version`,
       error,
     );
   }
   if (status === 401 || status === 403)
     return stalled(
       'DockerForbidden',
-      `${doing}: the Docker Engine at ${where}, or a proxy before it, refuses that (${status}: ${messageOf(error)}). The controller inspects, starts and removes containers and runs programs in them: a socket proxy has to allow CONTAINERS, EXEC, EVENTS, IMAGES, NETWORKS and POST.`,
+      `${doing}: the Docker Engine at ${where}, or a proxy before it, refuses that (${status}: ${messageOf(error)}). The controller inspects, starts and removes containers and runs programs in them: a socket proxy has to allow CONTAINERS, EXEC, EVENTS, IMAGES, NETWORKS, VERSION and POST.`,
       error,
     );
   return stalled(

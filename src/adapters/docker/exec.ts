@@ -30,6 +30,8 @@ const patienceMs = 1_000;
 const settleMs = 3_000;
 /** What can't be started fails at once. */
 const begunMs = 2_000;
+/** How it ends what could not be started. */
+const notBegun: ReadonlySet<number> = new Set([125, 126, 127]);
 /** What the engine says of a program whose connection was cut, whether it still runs or not. */
 const attachFailed = 126;
 
@@ -72,7 +74,7 @@ export function execLauncher(engine: Engine, container: ContainerRef, killer: Ki
       const connection = await begin(engine, container, exec);
       connection.on('error', () => undefined); // The engine tells what became of the program.
       const streams = demultiplex(connection);
-      await assertBegun(engine, exec, streams, program);
+      await assertBegun(engine, container, exec, streams, program);
       if (preamble !== '') connection.write(preamble);
 
       let isKilled = false;
@@ -163,7 +165,13 @@ function notLaunched(said: string): NotLaunched {
  * one has a process is not always told (seen with 20.10 under load: the id stays 0), so what is still said to run after
  * a while does; where it was only slow to fail, its exit code is one that counts as lost, and it is tried again.
  */
-async function assertBegun(engine: Engine, exec: Exec, streams: Demultiplexed, { program }: Program): Promise<void> {
+async function assertBegun(
+  engine: Engine,
+  container: ContainerRef,
+  exec: Exec,
+  streams: Demultiplexed,
+  { program, cwd }: Program,
+): Promise<void> {
   const since = performance.now();
   for (let waitMs = 5; ; waitMs = Math.min(100, waitMs * 2)) {
     const { Pid, Running, ExitCode } = await exec.inspect({ abortSignal: answerInTime() }).catch((error: unknown) => {
@@ -171,10 +179,28 @@ async function assertBegun(engine: Engine, exec: Exec, streams: Demultiplexed, {
     });
     if (Pid > 0 || (Running && performance.now() - since > begunMs)) return;
     // Neither running nor ended: the engine answers before it begins.
-    if (!Running && ExitCode !== null) throw notLaunched(await text(streams.stdout));
+    if (!Running && ExitCode !== null) {
+      // Podman forgets the process of what has ended already.
+      if (!notBegun.has(ExitCode) && (await engine.isPodman())) return;
+      const said = await text(streams.stdout);
+      if (said !== '') throw notLaunched(said);
+      // Podman tells the reason to its own log alone.
+      if (cwd !== undefined && (await isMissing(engine, container, cwd)))
+        throw new NotLaunched('folder', 'it is not there');
+      throw new NotLaunched('program', `exit code ${ExitCode}`);
+    }
     await delay(waitMs);
   }
 }
+
+const isMissing = ({ docker }: Engine, { id }: ContainerRef, path: string): Promise<boolean> =>
+  docker
+    .getContainer(id)
+    .infoArchive({ path, abortSignal: answerInTime() })
+    .then(
+      () => false,
+      (error: unknown) => statusOf(error) === 404,
+    );
 
 const cut = ({ where }: Engine, name: string): Failure =>
   retry(

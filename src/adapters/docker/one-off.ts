@@ -8,12 +8,16 @@ import type { Container, ContainerCreateOptions, ContainerInspectInfo } from 'do
 import { stalled, type Failure } from '../../rollback/errors.ts';
 import { NotLaunched, type Ending, type Launcher, type Program } from '../process/launcher.ts';
 import { demultiplex } from './demultiplex.ts';
+import { attach } from './attach.ts';
 import { endingOf, lostTo } from '../process/ending.ts';
 import { whyKilled } from './why-killed.ts';
 import { engineFailure, messageOf, statusOf, type Engine } from './engine.ts';
+import { eventsOf } from './events.ts';
 
 /** How long after its connection has closed a program's end may be told. */
 const answerWithinMs = 10_000;
+const rememberedWithinMs = 5_000;
+const eventsPollMs = 100;
 
 /** By it a person knows what such a container is. */
 const label = 'dev.migrationtarget.one-off-of';
@@ -36,7 +40,6 @@ const kept = [
   'Memory',
   'MemorySwap',
   'NanoCpus',
-  'NetworkMode',
   'PidsLimit',
   'Privileged',
   'ReadonlyRootfs',
@@ -76,11 +79,19 @@ export function oneOffOptions(
         kept.map((name) => [name, HostConfig[name] as unknown] as const).filter(([, value]) => value != null),
       ),
       ...ulimitsOf(HostConfig),
+      NetworkMode: networkOf(like),
       // All of its mounts, anonymous volumes too.
       VolumesFrom: [like.Id],
       AutoRemove: true,
     },
   };
+}
+
+/** The network that it is made with. Podman says bridge of any, also where it is on others only. */
+function networkOf({ HostConfig, NetworkSettings }: ContainerInspectInfo): string | undefined {
+  const { NetworkMode: mode } = HostConfig;
+  const [first] = Object.keys(NetworkSettings.Networks);
+  return mode === 'bridge' && first !== undefined && !(mode in NetworkSettings.Networks) ? first : mode;
 }
 
 /** Podman tells them by the kernel's names (`RLIMIT_NOFILE`), and takes them by Docker's. */
@@ -97,24 +108,18 @@ export function oneOffLauncher(engine: Engine, like: ContainerInspectInfo): Laun
   const name = like.Name.replace(/^\//, '');
   return {
     async launch(program) {
+      // Before anything has run whose end could not be told.
+      const isPodman = await engine.isPodman();
       const since = new Date();
       const container = await create(engine, like, program, name);
       let connection: Duplex;
       let left: Promise<{ readonly StatusCode: number } | Failure>;
       try {
-        // A socket, whatever its type says.
-        const attached: unknown = await container.attach({
-          stream: true,
-          hijack: true,
-          stdin: true,
-          stdout: true,
-          stderr: true,
-        });
-        connection = attached as Duplex;
+        connection = await attach(engine, container);
         // Asked before it starts: afterwards it may be gone already.
         left = container
           .wait({ condition: 'removed' })
-          .then((answer: { readonly StatusCode: number }) => answer)
+          .then((answer: { readonly StatusCode: number }) => (isPodman ? exitOf(engine, container.id, since) : answer))
           .catch((error: unknown) => engineFailure(engine, error, `A program ran in a container made like ${name}`));
         await container.start();
       } catch (error) {
@@ -149,6 +154,17 @@ export function oneOffLauncher(engine: Engine, like: ContainerInspectInfo): Laun
   };
 }
 
+/** Podman answers 0 of whatever is gone, and remembers how it ended. */
+async function exitOf(engine: Engine, id: string, since: Date): Promise<{ readonly StatusCode: number }> {
+  const endsAt = performance.now() + rememberedWithinMs;
+  for (;;) {
+    const end = (await eventsOf(engine, id, since)).find(({ action }) => action === 'die' || action === 'died');
+    if (end !== undefined && end.exitCode !== null) return { StatusCode: end.exitCode };
+    if (performance.now() > endsAt) throw new Error('it kept no event of the end');
+    await delay(eventsPollMs);
+  }
+}
+
 /**
  * An engine that dies while it is asked how a program ended never answers, and dockerode waits for ever: but the program's
  * own connection is cut then, which is otherwise the end of the program.
@@ -163,7 +179,7 @@ async function unanswered(engine: Engine, name: string, closed: Promise<void>): 
 async function create(engine: Engine, like: ContainerInspectInfo, program: Program, name: string): Promise<Container> {
   try {
     const container = await engine.docker.createContainer(oneOffOptions(like, program));
-    const others = Object.keys(like.NetworkSettings.Networks).filter((one) => one !== like.HostConfig.NetworkMode);
+    const others = Object.keys(like.NetworkSettings.Networks).filter((one) => one !== networkOf(like));
     for (const network of others) {
       if (network === 'bridge' && like.HostConfig.NetworkMode === 'default') continue;
       // Without its aliases: nobody may take this container for the application.

@@ -1,26 +1,29 @@
 import type { Engine } from './engine.ts';
+import { eventsOf } from './events.ts';
 
-/** Why something that we did not end was killed; null: nobody knows. Asked of what the engine remembers of the last minutes. */
+const ends = new Set(['stop', 'kill', 'die']);
+
+/** Why something that we did not end was killed; null: nobody knows. */
 export async function whyKilled(
-  { docker }: Engine,
+  engine: Engine,
   container: { readonly id: string; readonly name: string },
   since: Date,
 ): Promise<string | null> {
-  // What happened this very moment may still be on its way.
-  const until = Date.now() / 1000 + 0.2;
-  const events = await readEvents(docker, {
-    since: Math.floor(since.getTime() / 1000),
-    until,
-    filters: JSON.stringify({ container: [container.id], event: ['oom', 'stop', 'kill', 'die'] }),
-  }).catch(() => '');
-  if (events.includes('"oom"'))
+  const wasStopped = `the container ${container.name} was stopped`;
+  // It tells of no lack of memory, and of an end only afterwards.
+  if (await engine.isPodman().catch(() => false)) return (await isStopped(engine, container.id)) ? wasStopped : null;
+  const events = await eventsOf(engine, container.id, since).catch(() => []);
+  if (events.some(({ action }) => action === 'oom'))
     return `the container ${container.name} ran out of memory; give it more: docker update --memory SIZE --memory-swap SIZE ${container.name}`;
-  return /"(stop|kill|die)"/.test(events) ? `the container ${container.name} was stopped` : null;
+  return events.some(({ action }) => ends.has(action)) ? wasStopped : null;
 }
 
-async function readEvents(docker: Engine['docker'], options: Record<string, unknown>): Promise<string> {
-  const stream = await docker.getEvents(options);
-  let text = '';
-  for await (const chunk of stream) text += String(chunk);
-  return text;
-}
+/** One that is gone may have been stopped, or not. */
+const isStopped = ({ docker }: Engine, id: string): Promise<boolean> =>
+  docker
+    .getContainer(id)
+    .inspect()
+    .then(
+      ({ State }) => !State.Running,
+      () => false,
+    );

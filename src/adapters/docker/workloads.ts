@@ -16,8 +16,17 @@ const pollMs = 100;
 /** How long what depends on a healthy container waits for that; then it is started all the same, as a person would. */
 const healthyWithinMs = 60_000;
 
+/** What was asked of the engine is given up so long after it is due: it hangs, or the container does. */
+const usualOverdueMs = 60_000;
+/** What the engine gives a container to end by itself, where nothing else is said; then it kills it. */
+const usualStopSeconds = 10;
+
 /** `opened`: connects when something is asked of it. */
-export function containersAsWorkloads(opened: () => Engine): Workloads {
+export function containersAsWorkloads(opened: () => Engine, overdueMs = usualOverdueMs): Workloads {
+  const stopInTime = ({ Config }: ContainerInspectInfo): AbortSignal => {
+    const { StopTimeout = usualStopSeconds } = Config as { readonly StopTimeout?: number };
+    return AbortSignal.timeout(Math.max(0, StopTimeout) * 1000 + overdueMs);
+  };
   return {
     async read(references) {
       const engine = opened();
@@ -36,7 +45,7 @@ export function containersAsWorkloads(opened: () => Engine): Workloads {
         const found = await findAgain(engine, before);
         await setRestartPolicy(engine, found, { Name: 'no' });
         await engineDoes(engine, `Stopping the container ${before.name}`, async () => {
-          await engine.docker.getContainer(found.Id).stop();
+          await engine.docker.getContainer(found.Id).stop({ abortSignal: stopInTime(found) });
         });
         await untilStopped(engine, found.Id, before.name);
       }
@@ -54,7 +63,7 @@ export function containersAsWorkloads(opened: () => Engine): Workloads {
           if (!before.running) continue;
           await untilHealthy(engine, before, workloads, signal);
           await engineDoes(engine, `Starting the container ${before.name}`, async () => {
-            await engine.docker.getContainer(found.Id).start();
+            await engine.docker.getContainer(found.Id).start({ abortSignal: AbortSignal.timeout(overdueMs) });
           });
         } catch (thrown) {
           const failure = asFailure(thrown);
@@ -75,9 +84,9 @@ export function containersAsWorkloads(opened: () => Engine): Workloads {
     async restart(workloads) {
       const engine = opened();
       for (const before of workloads.toReversed().filter(({ running }) => running)) {
-        const { Id } = await findAgain(engine, before);
+        const found = await findAgain(engine, before);
         await engineDoes(engine, `Restarting the container ${before.name}`, async () => {
-          await engine.docker.getContainer(Id).restart();
+          await engine.docker.getContainer(found.Id).restart({ abortSignal: stopInTime(found) });
         });
       }
     },
@@ -103,6 +112,7 @@ export function containersAsWorkloads(opened: () => Engine): Workloads {
           follow: false,
           tail: mostLogLines,
           since: Math.floor(since.getTime() / 1000),
+          abortSignal: answerInTime(),
         });
         lines.push(...linesOf(raw, found.Config.Tty).map((text) => ({ workload: before.name, text })));
       }
@@ -184,7 +194,13 @@ async function setRestartPolicy(engine: Engine, found: ContainerInspectInfo, pol
   const is = found.HostConfig.RestartPolicy;
   if ((is?.Name === '' ? 'no' : is?.Name) === policy.Name) return;
   await engineDoes(engine, `Setting the restart policy of the container ${nameOf(found)}`, async () => {
-    await engine.docker.getContainer(found.Id).update({ RestartPolicy: policy });
+    try {
+      await engine.docker.getContainer(found.Id).update({ RestartPolicy: policy, abortSignal: answerInTime() });
+    } catch (error) {
+      if (statusOf(error) !== 404) throw error;
+      // Not every Podman can do that, nor does it start what was stopped; or else the container is gone.
+      await findContainer(engine, found.Id, field);
+    }
   });
 }
 

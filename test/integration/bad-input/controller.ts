@@ -16,7 +16,7 @@ export interface ControllerRun {
  * once it has that.
  */
 export async function runController(
-  scene: Scene,
+  scene: Pick<Scene, 'ports'>,
   { lease, clock }: { readonly lease?: LeaseStore; readonly clock?: Clock } = {},
 ): Promise<ControllerRun> {
   const { home, ...ports } = scene.ports;

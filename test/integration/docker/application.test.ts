@@ -2,11 +2,22 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { describe, expect, test } from '@jest/globals';
-import type Docker from 'dockerode';
 
+import { openEngine } from '../../../src/adapters/docker/engine.ts';
+import { containersAsWorkloads } from '../../../src/adapters/docker/workloads.ts';
 import { retry } from '../../../src/rollback/errors.ts';
+import { startDockerProxy } from '../../support/docker-proxy.ts';
+import { runController } from '../bad-input/controller.ts';
 import { dockerHost, testEngine } from '../../support/docker.ts';
-import { answerOnceLogged, containedScene, freePort, listen, type ContainedScene } from '../../support/docker-scene.ts';
+import {
+  answerOnceLogged,
+  containedScene,
+  freePort,
+  listen,
+  stateOf,
+  whileMigrating,
+  type ContainedScene,
+} from '../../support/docker-scene.ts';
 import { said, threeSteps } from '../../support/scene.ts';
 
 const engine = await testEngine();
@@ -228,6 +239,26 @@ const page = '/api/v1/system/status';
     expect((await scene.target()).status?.conditions).toContainEqual(
       expect.objectContaining({ type: 'ApplicationHealthy', reason: 'ApplicationStopped' }),
     );
+    // Where what is declared meanwhile can't be acted on, it is told that it stays down.
+    await scene.declare({ revision: '-1' });
+    const invalid = (await runController(scene)).declared.get('unicorn');
+    expect(invalid).toMatchObject({ kind: 'invalid' });
+    const conditions = invalid?.kind === 'invalid' ? invalid.status?.conditions : [];
+    const stays = new RegExp(
+      `cannot begin with "-".* Operation \\w+ is not finished.*stays down: ${scene.name}\\.$`,
+      's',
+    );
+    expect(conditions).toContainEqual(
+      expect.objectContaining({
+        type: 'Stalled',
+        reason: 'InvalidSpec',
+        message: expect.stringMatching(stays) as unknown,
+      }),
+    );
+    expect(conditions).toContainEqual(
+      expect.objectContaining({ type: 'ApplicationHealthy', status: 'False', reason: 'ApplicationStopped' }),
+    );
+    await scene.declare({ revision: 'a3' });
     // Not even a suspended target leaves it down.
     await scene.declare({ suspend: true });
     fails = false;
@@ -254,6 +285,22 @@ const page = '/api/v1/system/status';
     expect(await scene.query("SELECT to_regclass('users') AS t")).toEqual([{ t: null }]);
   });
 
+  test('a stop that hangs is given up once the container had its time; it runs on, and the change is tried again', async () => {
+    const stop = /^POST \/containers\/\w+\/stop/;
+    await using proxy = await startDockerProxy(host.docker.engine.socketPath, { ignore: stop });
+    await using scene = await stage({}, { application: { more: { StopTimeout: 0 } } });
+    const { workloads } = scene.ports;
+    Object.assign(scene.ports, { workloads: () => containersAsWorkloads(() => openEngine(proxy.address), 1_000) });
+    expect(said((await scene.goTo('a3')).outcome)).toMatch(
+      new RegExp(
+        `^retrying DockerUnreachable: Stopping the container ${scene.name}: the Docker Engine at \\S+ does not answer in time`,
+      ),
+    );
+    expect(await isUp(scene)).toEqual({ running: true, policy: 'always' });
+    Object.assign(scene.ports, { workloads });
+    expect(said((await scene.reconcile()).outcome)).toMatch(/^ready Upgraded/);
+  });
+
   test('what Docker Compose restarts with it stops before it, and starts after it is healthy', async () => {
     const [project, service] = ['com.docker.compose.project', 'com.docker.compose.service'];
     const own = host.docker.name('project');
@@ -274,16 +321,6 @@ const page = '/api/v1/system/status';
     expect(Date.parse(dependant.StartedAt)).toBeGreaterThanOrEqual(Date.parse(api.StartedAt));
   });
 });
-
-/** Whether the application ran at the beginning of each migration on the live database. */
-function whileMigrating(scene: ContainedScene): () => Promise<readonly boolean[]> {
-  const looks: Promise<boolean>[] = [];
-  listen(scene, (event) => {
-    if (event.kind === 'migration' && event.copy !== true && event.event.kind === 'started')
-      looks.push(stateOf(scene.application).then(({ Running }) => Running));
-  });
-  return () => Promise.all(looks);
-}
 
 /** A program that serves as long as its column is there. */
 const needsEmail = `
@@ -314,6 +351,3 @@ async function isUp({
   const { State, HostConfig } = await application.inspect();
   return { running: State.Running, policy: HostConfig.RestartPolicy?.Name };
 }
-
-const stateOf = async (container: Docker.Container): Promise<Docker.ContainerInspectInfo['State']> =>
-  (await container.inspect()).State;

@@ -2,6 +2,7 @@ import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { describe, expect, test } from '@jest/globals';
+import { preview } from '../../../src/rollback/preview.ts';
 import { writeHistory, type HistorySpec } from '../../support/alembic.ts';
 import { contentChecksum } from '../../support/postgres.ts';
 import { createScene, said, threeSteps, type Scene } from '../../support/scene.ts';
@@ -30,6 +31,23 @@ describe('an older declared revision, once older code was deployed', () => {
     // By a downgrade, and not by the backup at a1 that there is as well.
     expect(await scene.databases()).toEqual([scene.database.name]);
     expect((await readdir('/tmp')).filter((name) => name.startsWith('migration-target-scripts-'))).toEqual([]);
+  });
+
+  test('is planned without running env.py, which may change the database as it connects', async () => {
+    await using scene = await createScene(major, { history: threeSteps });
+    const connected = join(scene.dir, 'connected');
+    const { envPyPath } = scene.project;
+    await writeFile(envPyPath, `open(${JSON.stringify(connected)}, 'a').close()\n${await readFile(envPyPath, 'utf8')}`);
+    await scene.goTo('a3');
+    await deploy(scene, upTo(1));
+    await scene.declare({ revision: 'a1' });
+    await rm(connected);
+    const options = { sql: false, signal: new AbortController().signal };
+    const { plan } = await preview(await scene.target(), scene.ports, options);
+    expect(plan).toMatchObject({ kind: 'downgrade', scripts: { kind: 'archive' } });
+    await expect(readFile(connected)).rejects.toMatchObject({ code: 'ENOENT' });
+    expect(said((await scene.reconcile()).outcome)).toMatch(/^ready Downgraded/);
+    await readFile(connected);
   });
 
   test('with recordings that can’t be read is restored from the backup at it', async () => {

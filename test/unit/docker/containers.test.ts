@@ -56,6 +56,7 @@ test('a container made like another has its image, environment, mounts and limit
       PortBindings: { '8084/tcp': [{ HostPort: '8084' }] },
       RestartPolicy: { Name: 'always' },
     },
+    NetworkSettings: { Networks: { unicorn: {} } },
   } as unknown as ContainerInspectInfo;
   const program = { program: 'python3', args: ['-u'], cwd: '/app', env: { PGAPPNAME: 'x' } };
   expect(oneOffOptions(like, program)).toEqual({
@@ -82,4 +83,21 @@ test('a container made like another has its image, environment, mounts and limit
       AutoRemove: true,
     },
   });
+});
+
+test.each([
+  ['the one that it is on, whatever Podman calls it', 'bridge', ['unicorn'], 'unicorn'],
+  ['the default one, which has its own name on Podman', 'bridge', ['podman'], 'podman'],
+  ['the default one', 'bridge', ['bridge', 'unicorn'], 'bridge'],
+  ['the one of the machine', 'host', ['host'], 'host'],
+  ['none', 'none', [], 'none'],
+])('a container made like another is made with its network: %s', (_, mode, networks, expected) => {
+  const like = {
+    Name: '/ops-center',
+    Config: {},
+    HostConfig: { NetworkMode: mode },
+    NetworkSettings: { Networks: Object.fromEntries(networks.map((name) => [name, {}])) },
+  } as unknown as ContainerInspectInfo;
+  const program = { program: 'python3', args: [], env: {} };
+  expect(oneOffOptions(like, program).HostConfig?.NetworkMode).toBe(expected);
 });

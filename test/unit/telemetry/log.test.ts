@@ -69,6 +69,9 @@ describe('redaction', () => {
     ['PGPASSWORD=p psql', 'PGPASSWORD=*** psql'],
     ['?sslpassword=p&x=1', '?sslpassword=***&x=1'],
     ['Authorization: Bearer abc.def', 'Authorization: Bearer ***'],
+    ['token=abc&x=1', 'token=***&x=1'],
+    ['client_secret = abc', 'client_secret = ***'],
+    ['AWS_SECRET_ACCESS_KEY=abc api-key=abc', 'AWS_SECRET_ACCESS_KEY=*** api-key=***'],
     ['the password is wrong', 'the password is wrong'],
   ])('%s → %s', (text, expected) => {
     expect(redact(text)).toBe(expected);
