@@ -60,10 +60,8 @@ describe('in the middle of a change', () => {
     await gate.open();
     await asks(operator, /A right is missing in the cluster: .*cannot \w+ resource "migrationtargets\/status"/s);
     expect(await other.version()).toBe('a2');
-    await other.kubectl([
-      ...['create', 'rolebinding', 'controller', '--clusterrole=cluster-admin'],
-      `--serviceaccount=${other.ns}:controller`,
-    ]);
+    const bind = ['create', 'rolebinding', 'controller', '--clusterrole=cluster-admin'];
+    await other.kubectl([...bind, `--serviceaccount=${other.ns}:controller`]);
     await other.wait('unicorn', 'condition=Ready');
     expect((await other.target('unicorn')).status?.history[0]).toMatchObject({ kind: 'upgrade', result: 'success' });
   });
