@@ -73,7 +73,8 @@ export async function jobScene(databaseOf?: JobScene): Promise<JobScene> {
     policy: { rehearsal: 'Never', dataLoss: 'Allow' },
   };
   const declare: JobScene['declare'] = async (revision, changes = {}) => {
-    spec = { ...spec, ...changes };
+    // null: no longer declared.
+    spec = Object.fromEntries(Object.entries({ ...spec, ...changes }).filter(([, value]) => value !== null));
     const target = { apiVersion: 'migrationtarget.dev/v1alpha1', kind: 'MigrationTarget' };
     const declared = { ...target, metadata: { name: 'unicorn' }, spec: { revision, ...spec } };
     // The other way a copy of it would have to go into an annotation, where a large one does not fit.
