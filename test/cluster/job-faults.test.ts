@@ -51,7 +51,7 @@ test.each<[string, object, RegExp]>([
   [
     'a megabyte of variables',
     template({ containers: [{ env: [{ name: 'LARGE', value: 'x'.repeat(1 << 20) }] }] }),
-    /^stalled PythonNotFound: .*argument list too long/s,
+    /^stalled PythonNotFound: The interpreter python3 in a Job .* it ended with exit code 1\. Correct/,
   ],
   [
     'a Deployment that is not there',
