@@ -48,3 +48,12 @@ test('what one service account may read is asked for again for another', async (
   await values.recall({ ...owner, serviceAccountName: 'b' }, reference);
   expect(asked).toEqual(['system:serviceaccount:ops:a', 'system:serviceaccount:ops:b']);
 });
+
+test('that a Secret has no such key is not asked for again either', async () => {
+  const { asked, values } = scene();
+  await values.recall(owner, reference);
+  await expect(values.recall(owner, { ...reference, key: 'other' })).rejects.toMatchObject({
+    reason: 'SecretNotFound',
+  });
+  expect(asked).toHaveLength(1);
+});
