@@ -106,7 +106,6 @@ export async function serve({
     if (home.known === undefined || before === undefined || objects?.of(key).some(isPending) === true) return false;
     const target = home.known.target(key);
     if (target === null) return false;
-    if (notAllowed(target.spec, surroundings).length > 0) return false;
     const backups = await glance(target, ports, home.known, stopping).catch((problem: unknown) => {
       targetLogger(logger, key).debug({ err: problem }, 'It is looked at anew');
       return null;
