@@ -42,5 +42,6 @@ USER 10001:10001
 EXPOSE 9464
 # Ready: what is declared was read, and is still being read.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["node", "-e", "require('node:http').get('http://127.0.0.1:9464/readyz', ({ statusCode }) => process.exit(statusCode === 200 ? 0 : 1)).on('error', () => process.exit(1))"]
-ENTRYPOINT ["node", "/opt/migration-target/bin/migration-target"]
+# What is new is mostly short-lived: Node would keep a hundred megabytes more for it.
+ENTRYPOINT ["node", "--max-semi-space-size=4", "/opt/migration-target/bin/migration-target"]
 CMD ["run", "--listen", ":9464"]

@@ -1,6 +1,6 @@
 /**
- * `npm run bench [-- --json] [-- --runs N] [-- --sources] [-- operation reading ready]`: measures what docs/benchmarks.md
- * describes, on the built program, or with `--sources` on what a clone runs; exit code 1: a goal was missed.
+ * `npm run bench [-- --json] [-- --runs N] [-- --sources] [-- operation reading ready scale]`: measures what
+ * docs/benchmarks.md describes, on the built program, or with `--sources` on what a clone runs; exit code 1: a goal was missed.
  */
 import { availableParallelism, cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -9,6 +9,7 @@ import { measureOperation } from './operation.ts';
 import { measureReading } from './reading.ts';
 import { measureReady } from './ready.ts';
 import { measureRehearsal } from './rehearsal.ts';
+import { measureScale } from './scale.ts';
 import { progress, setStage, type Stage } from './stage.ts';
 
 const benches: Readonly<Record<string, (stage: Stage, runs: number) => Promise<readonly Figure[]>>> = {
@@ -17,6 +18,9 @@ const benches: Readonly<Record<string, (stage: Stage, runs: number) => Promise<r
   ready: measureReady,
   rehearsal: measureRehearsal,
 };
+
+/** Asked for by name alone: it takes many minutes. */
+const longBenches: typeof benches = { scale: measureScale };
 
 const { values, positionals } = parseArgs({
   options: {
@@ -34,8 +38,9 @@ const figures: Figure[] = [];
 {
   await using stage = await setStage({ sources: values.sources });
   for (const name of chosen) {
-    const bench = benches[name];
-    if (bench === undefined) throw new Error(`there is no bench ${name}; there are ${Object.keys(benches).join(', ')}`);
+    const bench = benches[name] ?? longBenches[name];
+    if (bench === undefined)
+      throw new Error(`there is no bench ${name}; there are ${Object.keys({ ...benches, ...longBenches }).join(', ')}`);
     progress(`measuring: ${name}`);
     figures.push(...(await bench(stage, runs)));
   }
@@ -52,14 +57,14 @@ process.stdout.write(values.json ? `${JSON.stringify({ machine, figures }, null,
 function table(): string {
   const rows = figures.map((each) => [
     each.name,
-    ms(each.ms),
+    inUnit(each.value, each),
     each.reference,
-    ms(each.referenceMs),
-    each.ratio.toFixed(2),
+    inUnit(each.referenceValue, each),
+    each.ratio?.toFixed(2) ?? '',
     goalOf(each),
     String(each.runs),
   ]);
-  const head = ['what', 'took', 'compared with', 'took', 'ratio', 'goal', 'runs'];
+  const head = ['what', 'measured', 'compared with', 'measured', 'ratio', 'goal', 'runs'];
   const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
   const line = (cells: readonly string[]): string =>
     cells
@@ -70,12 +75,13 @@ function table(): string {
   return `${[head, ...rows].map(line).join('\n')}\n\n${cores} cores of ${processor}, Node.js ${node}, load ${load}\n`;
 }
 
-function ms(value: number): string {
-  return `${Math.round(value)} ms`;
+function inUnit(value: number, { unit }: Figure): string {
+  const digits = unit === 's' || unit === '/s' ? 1 : 0;
+  return `${value.toFixed(digits)} ${unit}`.trim();
 }
 
 function goalOf(each: Figure): string {
   if (each.goal === null) return '';
   const { of, atMost } = each.goal;
-  return `${of === 'ms' ? ms(atMost) : atMost.toFixed(2)}${isMet(each) === true ? '' : ' (missed)'}`;
+  return `${of === 'value' ? inUnit(atMost, each) : atMost.toFixed(2)}${isMet(each) === true ? '' : ' (missed)'}`;
 }

@@ -34,29 +34,42 @@ export function quantile(values: readonly number[] | undefined, share: number): 
 
 export const median = (values: readonly number[] | undefined): number => quantile(values, 0.5);
 
+export type Unit = 'ms' | 's' | 'MiB' | '/s' | '';
+
 /** One line of the result. */
 export interface Figure {
   readonly name: string;
-  readonly ms: number;
+  readonly value: number;
+  readonly unit: Unit;
   /** What it is compared with in the same run. */
   readonly reference: string;
-  readonly referenceMs: number;
-  /** `ms` over `referenceMs`. */
-  readonly ratio: number;
+  readonly referenceValue: number;
+  /** `value` over `referenceValue`; null: of nothing there is none. */
+  readonly ratio: number | null;
   /** At most; null: there is none. */
-  readonly goal: { readonly of: 'ms' | 'ratio'; readonly atMost: number } | null;
+  readonly goal: { readonly of: 'value' | 'ratio'; readonly atMost: number } | null;
   readonly runs: number;
 }
 
-export function figure(
+export function comparison(
+  name: string,
+  { value, unit }: Pick<Figure, 'value' | 'unit'>,
+  reference: string,
+  referenceValue: number,
+  rest: Pick<Figure, 'goal' | 'runs'>,
+): Figure {
+  const ratio = referenceValue === 0 ? null : value / referenceValue;
+  return { name, value, unit, reference, referenceValue, ratio, ...rest };
+}
+
+/** Of milliseconds. */
+export const figure = (
   name: string,
   ms: number,
   reference: string,
   referenceMs: number,
   rest: Pick<Figure, 'goal' | 'runs'>,
-): Figure {
-  return { name, ms, reference, referenceMs, ratio: ms / referenceMs, ...rest };
-}
+): Figure => comparison(name, { value: ms, unit: 'ms' }, reference, referenceMs, rest);
 
-export const isMet = ({ goal, ms, ratio }: Figure): boolean | null =>
-  goal === null ? null : (goal.of === 'ms' ? ms : ratio) <= goal.atMost;
+export const isMet = ({ goal, value, ratio }: Figure): boolean | null =>
+  goal === null ? null : (goal.of === 'value' ? value : (ratio ?? 0)) <= goal.atMost;

@@ -30,8 +30,10 @@ export interface Stage extends AsyncDisposable {
   /** The program, without npx. */
   migrationTarget(...args: readonly string[]): Promise<string>;
   alembic(...args: readonly string[]): Promise<string>;
-  /** Makes copies of the database, each as its owner sees it. */
-  copies(count: number): Promise<readonly string[]>;
+  /** Makes copies of the database, or of another, each as its owner sees it. */
+  copies(count: number, of?: string): Promise<readonly string[]>;
+  /** Runs statements, as the owner, on another copy of the database, which is made for it. */
+  sql(text: string, copy: string): Promise<void>;
   /** A directory home with the target declared; returns its folder. */
   home(name: string, revision: string): Promise<string>;
   /** The declaration, as an object. */
@@ -96,11 +98,14 @@ export async function setStage({ sources }: { readonly sources: boolean }): Prom
     document,
     alembic,
     migrationTarget: async (...args) => (await runOrThrow(process.execPath, [program, ...args], { env })).stdout,
-    async copies(count) {
-      const names = Array.from({ length: count }, (_, index) => `unicorn_${index}`);
-      for (const name of names)
-        await sql(server.superuserUrl, `CREATE DATABASE ${name} OWNER unicorn TEMPLATE unicorn_db`);
+    async copies(count, of = 'unicorn_db') {
+      const names = Array.from({ length: count }, (_, index) => `${of}_${index}`);
+      for (const name of names) await sql(server.superuserUrl, `CREATE DATABASE ${name} OWNER unicorn TEMPLATE ${of}`);
       return names.map((name) => server.url(name, 'unicorn', password));
+    },
+    async sql(text, copy) {
+      await sql(server.superuserUrl, `CREATE DATABASE ${copy} OWNER unicorn TEMPLATE unicorn_db`);
+      await sql(server.url(copy, 'unicorn', password), text);
     },
     async home(name, revision) {
       const home = join(dir, name);

@@ -40,7 +40,7 @@ const { metafile } = await build({
   // Compiled parts that ssh2 does without where they were not built; npm runs no install scripts of ours.
   external: ['cpu-features', '*.node'],
   banner: { js: commonJs },
-  plugins: [ours()],
+  plugins: [ours(), leanKubernetesClient()],
   logLevel: 'warning',
 });
 for await (const file of glob('**/*.*', { cwd: src, exclude: ['**/*.ts', '**/__pycache__'] }))
@@ -64,6 +64,24 @@ function ours(): Plugin {
             apart.has(module) ? lazy : `Promise.resolve().then(() => require('${module}'))`,
           );
         return { loader: 'ts', contents };
+      });
+    },
+  };
+}
+
+/**
+ * Of the Kubernetes client a few classes are used, and the models of every API are not: nearly all of it, and 90 MB of memory.
+ * They only declare things, which its package.json does not say.
+ */
+function leanKubernetesClient(): Plugin {
+  const folder = /\/node_modules\/@kubernetes\/client-node\//;
+  return {
+    name: 'lean-kubernetes-client',
+    setup(esbuild) {
+      esbuild.onResolve({ filter: /^(\.|@kubernetes\/client-node$)/ }, async ({ path, pluginData, ...args }) => {
+        if (pluginData === 'asked' || (path.startsWith('.') && !folder.test(args.importer))) return undefined;
+        const found = await esbuild.resolve(path, { ...args, pluginData: 'asked' });
+        return { ...found, sideEffects: path.endsWith('polyfill.js') };
       });
     },
   };

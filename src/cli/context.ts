@@ -1,4 +1,5 @@
 /** What every command works with: the home that was chosen, the targets in it, the streams, and how to say what to type next. */
+import { keyOfDeclaration } from '../rollback/declaration.ts';
 import { keyText, type MigrationTarget, type TargetKey } from '../api/target.ts';
 import { permissions, type Permission, type Surroundings } from '../rollback/allowed.ts';
 import type { Declaration, Home, Notifier, OperationEvent, Ports } from '../rollback/ports.ts';
@@ -187,11 +188,6 @@ const splitName = (name: string, namespace: string | null): readonly [namespace:
 const lastWordsMs = 5_000;
 
 const allowed = ({ allow }: GlobalOptions): readonly Permission[] => allow ?? permissions;
-
-export const keyOfDeclaration = (declaration: Declaration): TargetKey =>
-  declaration.kind === 'invalid'
-    ? declaration.key
-    : { namespace: declaration.target.metadata.namespace, name: declaration.target.metadata.name };
 
 /** The target of a declaration; throws with what is wrong where it is none. */
 export function targetOf(declaration: Declaration): MigrationTarget {

@@ -1,7 +1,7 @@
 /** Declarations as `-o json` and `-o yaml` give them: as the API server would, so that the same tools read them. Pure. */
 import { apiVersion } from '../api/group.ts';
 import type { Declaration } from '../rollback/ports.ts';
-import { keyOfDeclaration } from './context.ts';
+import { keyOfDeclaration } from '../rollback/declaration.ts';
 
 export function declarationObject(declaration: Declaration): unknown {
   if (declaration.kind === 'target') return declaration.target;

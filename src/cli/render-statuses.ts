@@ -3,7 +3,7 @@ import { revisionsText } from '../api/conditions.ts';
 import { declaredRevisions } from '../api/target.ts';
 import type { Declaration } from '../rollback/ports.ts';
 import { statusOf } from '../rollback/status.ts';
-import { keyOfDeclaration } from './context.ts';
+import { keyOfDeclaration } from '../rollback/declaration.ts';
 import type { Screen } from './output.ts';
 import { formatAge, formatTable, relativeTime, type Cell, type Style } from './text.ts';
 

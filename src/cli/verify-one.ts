@@ -1,7 +1,8 @@
 /** `backups verify ID`: an id tells whose backup it is. */
 import { verifyBackup } from '../rollback/verify-backup.ts';
 import type { MigrationTarget } from '../api/target.ts';
-import { keyOfDeclaration, targetOf, type Context } from './context.ts';
+import { targetOf, type Context } from './context.ts';
+import { keyOfDeclaration } from '../rollback/declaration.ts';
 import { exitCodes, type ExitCode } from './exit-codes.ts';
 import { listenForInterrupts, stopsSafely } from './interrupts.ts';
 import { answer } from './output.ts';

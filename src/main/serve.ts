@@ -5,6 +5,8 @@ import { createController, type Controller } from '../controller/controller.ts';
 import { listed } from '../controller/listed.ts';
 import { notAllowed, refusalText } from '../rollback/allowed.ts';
 import { isPending, type BackupObject } from '../rollback/backup-objects.ts';
+import { glance } from '../rollback/glance.ts';
+import type { BackupManifest } from '../rollback/model.ts';
 import { missedNotices, stalledNotice } from '../rollback/notification.ts';
 import type { Adapters, BackupStore, Declaration, Ports } from '../rollback/ports.ts';
 import { intervalSeconds, reconcile } from '../rollback/reconcile.ts';
@@ -28,6 +30,10 @@ class TryAgain extends Error {
 const toldAgainMs = 15 * 60_000;
 /** For what is to be told still when the controller stops. */
 const lastWordsMs = 3_000;
+
+/** Of what is shown of backups. */
+const catalogueText = (backups: readonly BackupManifest[]): string =>
+  JSON.stringify(backups.map(({ id, verifiedAt }) => [id, verifiedAt]));
 
 export interface Serving extends ServeOptions {
   readonly adapters: Adapters;
@@ -64,6 +70,8 @@ export async function serve({
   });
   let beganAt = adapters.clock.now();
   const visited = new Set<string>();
+  /** The catalogue of each target whose last visit came to its end, as it was shown then. */
+  const shown = new Map<string, string>();
   const ports: Ports = {
     ...adapters,
     ...(webhook === null ? {} : { notifier: webhook }),
@@ -86,7 +94,31 @@ export async function serve({
     },
   });
 
+  /** In earnest only where a glance does not tell that all is as it was. */
   async function visit(key: TargetKey, stopping: AbortSignal): Promise<void> {
+    const id = keyText(key);
+    if (await isStillInSync(key, shown.get(id), stopping)) return;
+    shown.delete(id);
+    await visitInEarnest(key, stopping);
+  }
+
+  /** Asks nothing of the home. Where it can't be told, or whatever is wrong, a visit in earnest finds it. */
+  async function isStillInSync(key: TargetKey, before: string | undefined, stopping: AbortSignal): Promise<boolean> {
+    if (home.known === undefined || before === undefined || objects?.of(key).some(isPending) === true) return false;
+    const target = home.known.target(key);
+    if (target === null) return false;
+    const backups = await glance(target, ports, home.known, stopping).catch((problem: unknown) => {
+      targetLogger(logger, key).debug({ err: problem }, 'It is looked at anew');
+      return null;
+    });
+    if (backups === null || catalogueText(backups) !== before) return false;
+    metrics.observeStatus(key, target, statusOf(target));
+    metrics.observeCheck(key);
+    metrics.observeBackups(key, backups.length);
+    return true;
+  }
+
+  async function visitInEarnest(key: TargetKey, stopping: AbortSignal): Promise<void> {
     const declaration = await home.get(key);
     if (declaration === null) {
       intervals.delete(keyText(key));
@@ -207,10 +239,11 @@ export async function serve({
     }
     metrics.observeBackups(key, catalogue.backups.length);
     if (objects !== undefined) await showBackups(target, catalogue, objects, adapters.clock);
+    shown.set(keyText(key), catalogueText(catalogue.backups));
   }
 
   const controller: Controller = createController({
-    list: async () => (await home.list()).map(listed),
+    list: home.heads ?? (async () => (await home.list()).map(listed)),
     watch: async (onChange, onProblem, stopping) => {
       // A backup that is asked for makes its target due.
       const onRequest = (object: BackupObject): void => (isPending(object) ? onChange(object.target) : undefined);

@@ -5,6 +5,7 @@
 import type { Reason } from '../api/reasons.ts';
 import type { MigrationTarget, TargetKey, TargetSpec, TargetStatus, ValueSource } from '../api/target.ts';
 import type { BackupObjects } from './backup-objects.ts';
+import type { Claimed } from './claim.ts';
 import type { Failure } from './errors.ts';
 import type { Notification } from './notification.ts';
 import type {
@@ -646,12 +647,26 @@ export interface LeaseStore {
   record(event: HomeEvent): Promise<void>;
 }
 
+/** What a home that is told of changes knows without asking: good for a look (glance.ts), never for an operation. */
+export interface Known {
+  /** As it was last read or written; null where the home was told of a newer one, or can't be told. */
+  target(key: TargetKey): MigrationTarget | null;
+  /** As `Home.resolve`; the value may have been read some minutes ago. */
+  resolve(source: ValueSource, owner: Owner): Promise<string>;
+}
+
 /** Where declarations come from and status goes to. */
 export interface Home {
   readonly kind: 'directory' | 'kubernetes';
   /** Every declaration now. Throws where the home can't be read. */
   list(): Promise<readonly Declaration[]>;
   get(key: TargetKey): Promise<Declaration | null>;
+  /** Each declaration's key, and a text that differs once people change it; left out: `list` is as cheap. */
+  readonly heads?: () => Promise<readonly { readonly key: TargetKey; readonly version: string }[]>;
+  /** What is declared now of those whose status claims that database and version table. */
+  claiming(claim: Claimed): Promise<readonly Declaration[]>;
+  /** What is known already, where that spares questions: Kubernetes. */
+  readonly known?: Known;
   /** Calls `onChange` for each key that may have changed, until aborted; resolves when synced once. Never throws later: it reconnects, and says so by `onProblem`. */
   watch(onChange: (key: TargetKey) => void, onProblem: (problem: Error) => void, signal: AbortSignal): Promise<void>;
   /**

@@ -30,29 +30,21 @@ export async function tidy(
   ended: { readonly aside: AsideDatabase | null; readonly operation: Operation | null },
 ): Promise<Seen> {
   const { database, store } = held;
-  const now = visit.ports.clock.now();
-  const current = revisionsOf(state.versionTable);
-  const claimed = claim(visit, state.identity, now);
-  const kept = [...visit.status.keptAside, ...(ended.aside === null ? [] : [ended.aside])];
+  const { seen, kept } = whereItIs(visit, state, ended.aside);
   try {
     const { backups } = await store.list({ mayBeOld: true });
-    const old = expiredBackups(visit, backups, now, ended.operation);
-    const due = kept.filter(
-      (aside) =>
-        Date.parse(aside.keptUntil) <= now.getTime() && aside.systemIdentifier === state.identity.systemIdentifier,
-    );
-    if (old.length + due.length === 0) return { current, database: claimed, backups, keptAside: kept };
+    const { old, due } = whatIsOver(visit, state, { backups, kept, operation: ended.operation });
+    if (old.length + due.length === 0) return { ...seen, backups };
 
     await using lock = held.isLocked ? null : await database.lock();
-    if (lock === null && !held.isLocked) return { current, database: claimed, backups, keptAside: kept };
+    if (lock === null && !held.isLocked) return { ...seen, backups };
     for (const { id, external } of old) {
       await store.remove(id);
       if (external !== undefined) tellForgotten(visit, ended.operation, id, external.path);
     }
     for (const aside of due) await database.dropDatabase(aside);
     return {
-      current,
-      database: claimed,
+      ...seen,
       backups: backups.filter((backup) => !old.includes(backup)),
       keptAside: kept.filter((aside) => !due.includes(aside)),
     };
@@ -62,8 +54,48 @@ export async function tidy(
       level: 'warn',
       message: `Old backups could not be cleared away: ${asFailure(thrown).message}`,
     });
-    return { current, database: claimed, keptAside: kept };
+    return seen;
   }
+}
+
+/** The same where nothing has had its time; null: something has, and `tidy` clears it away. */
+export async function asTidied(
+  visit: Visit,
+  store: BackupStore,
+  state: Pick<DatabaseState, 'identity' | 'versionTable'>,
+): Promise<(Seen & { readonly backups: readonly BackupManifest[] }) | null> {
+  const { seen, kept } = whereItIs(visit, state, null);
+  const { backups } = await store.list({ mayBeOld: true });
+  const { old, due } = whatIsOver(visit, state, { backups, kept, operation: null });
+  return old.length + due.length === 0 ? { ...seen, backups } : null;
+}
+
+function whereItIs(
+  visit: Visit,
+  { versionTable, identity }: Pick<DatabaseState, 'identity' | 'versionTable'>,
+  aside: AsideDatabase | null,
+): { readonly seen: Seen; readonly kept: readonly AsideDatabase[] } {
+  const kept = [...visit.status.keptAside, ...(aside === null ? [] : [aside])];
+  const database = claim(visit, identity, visit.ports.clock.now());
+  return { seen: { current: revisionsOf(versionTable), database, keptAside: kept }, kept };
+}
+
+function whatIsOver(
+  visit: Visit,
+  { identity }: Pick<DatabaseState, 'identity'>,
+  held: {
+    readonly backups: readonly BackupManifest[];
+    readonly kept: readonly AsideDatabase[];
+    readonly operation: Operation | null;
+  },
+): { readonly old: readonly BackupManifest[]; readonly due: readonly AsideDatabase[] } {
+  const now = visit.ports.clock.now();
+  return {
+    old: expiredBackups(visit, held.backups, now, held.operation),
+    due: held.kept.filter(
+      (aside) => Date.parse(aside.keptUntil) <= now.getTime() && aside.systemIdentifier === identity.systemIdentifier,
+    ),
+  };
 }
 
 /** The entry has had its time. The file is somebody else's, who keeps it as long as they like. */

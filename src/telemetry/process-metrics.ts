@@ -123,7 +123,17 @@ export function registerProcessMetrics(registry: Registry, version: string): Pro
   const reconciles = new Counter({ ...definitions.reconciles, registers });
   const reconcileErrors = new Counter({ ...definitions.reconcileErrors, registers });
   const reconcileTime = new Histogram({ ...definitions.reconcileTime, buckets: reconcileBuckets, registers });
-  const depth = new Gauge({ ...definitions.depth, registers });
+  let waiting = 0;
+  // Set when it is scraped: it changes thousands of times in one go.
+  registry.registerMetric(
+    new Gauge({
+      ...definitions.depth,
+      registers: [],
+      collect() {
+        this.set({ name: controller, controller }, waiting);
+      },
+    }),
+  );
   const leader = new Gauge({ ...definitions.leader, registers });
 
   build.set({ version, node_version: process.versions.node }, 1);
@@ -134,7 +144,6 @@ export function registerProcessMetrics(registry: Registry, version: string): Pro
   for (const result of reconcileResults) reconciles.inc({ controller, result }, 0);
   reconcileErrors.inc({ controller }, 0);
   reconcileTime.zero({ controller });
-  depth.set({ name: controller, controller }, 0);
 
   return {
     operationEnded: (name, result, seconds) => operation.observe({ operation: name, result }, seconds),
@@ -147,7 +156,7 @@ export function registerProcessMetrics(registry: Registry, version: string): Pro
       if (result === 'error') reconcileErrors.inc({ controller });
       reconcileTime.observe({ controller }, seconds);
     },
-    depth: (keys) => depth.set({ name: controller, controller }, keys),
+    depth: (keys) => void (waiting = keys),
     leads: (name, isLeader) => leader.set({ name }, isLeader ? 1 : 0),
   };
 }

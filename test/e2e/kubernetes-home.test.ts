@@ -174,6 +174,40 @@ describe('a declaration', () => {
     expect(await home.get({ ...key, name: 'other' })).toBeNull();
   });
 
+  test('is known without asking once it was read, until the watch tells of a newer one', async () => {
+    const { home, ns, key } = await scene();
+    const { known, heads } = home;
+    if (known === undefined || heads === undefined) throw new Error('it knows nothing');
+    await watching(home);
+    const declaration = await home.get(key);
+    const target = declaration?.kind === 'target' ? declaration.target : null;
+    expect(known.target(key)).toEqual(target);
+    await home.saveStatus(key, readyStatus());
+    await eventually(() => known.target(key)?.status?.observedGeneration === 1);
+    const [head] = await heads();
+
+    await ok(server, ['-n', ns, 'annotate', 'mtgt', key.name, 'a=b']);
+
+    await eventually(() => known.target(key) === null);
+    expect((await heads())[0]).not.toEqual(head);
+    expect((await home.get(key))?.kind).toBe('target');
+    expect(known.target(key)?.metadata.annotations).toMatchObject({ a: 'b' });
+  });
+
+  test('that claims a database is found by that, as it is now, and no longer once it is gone', async () => {
+    const { home, ns, key } = await scene();
+    const database = { systemIdentifier: '7', name: 'orders', versionTable: 'public.alembic_version' };
+    await home.saveStatus(key, { ...readyStatus(), database: { ...database, since: new Date().toISOString() } });
+    const another = await openHome({ namespace: ns });
+    expect((await another.claiming(database)).map(nameOf)).toEqual([keyText(key)]);
+    expect(await another.claiming({ ...database, name: 'users' })).toEqual([]);
+
+    await ok(server, ['-n', ns, 'delete', 'mtgt', key.name]);
+
+    expect(await another.claiming(database)).toEqual([]);
+    expect(await home.claiming(database)).toEqual([]);
+  });
+
   test('of another namespace is listed only where all are asked for', async () => {
     const { home, key } = await scene();
     const other = await scene();

@@ -16,6 +16,7 @@ import { requestedAtAnnotation } from '../../api/group.ts';
 import { problemsText } from '../../api/problems.ts';
 import { newestFirst } from '../../rollback/approval.ts';
 import { asFailure } from '../../rollback/errors.ts';
+import { claims } from '../../rollback/claim.ts';
 import type { Clock, Declaration, Home } from '../../rollback/ports.ts';
 import { directoryApprovals, type ReadApproval } from './approvals.ts';
 import { declaredTargets, type Declared } from './declared.ts';
@@ -173,6 +174,7 @@ export function createDirectoryHome(dir: string, options: DirectoryHomeOptions =
   return {
     kind: 'directory',
     list,
+    claiming: async (claim) => (await list()).filter((one) => claims(one, claim)),
 
     async get(key) {
       const declared = (await readDeclared()).get(keyText(key));

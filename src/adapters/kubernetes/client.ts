@@ -49,7 +49,7 @@ const retryMs = [250, 500, 1_000, 2_000, 4_000, 8_000, 15_000];
 type Dispatcher = NonNullable<ReturnType<Kubernetes.RequestContext['getDispatcher']>>;
 
 export function createClient(
-  kubernetes: typeof Kubernetes,
+  kubernetes: Pick<typeof Kubernetes, 'HttpMethod' | 'IsomorphicFetchHttpLibrary' | 'RequestContext'>,
   connection: Connection,
   callTimeoutSeconds = 15,
 ): ApiClient {

@@ -5,6 +5,7 @@ import { keyText, type TargetKey } from '../../api/target.ts';
 import { applyPatch, pathTo, type ApiClient } from './client.ts';
 import { isNotFound } from './errors.ts';
 import { despiteConflicts, fieldManager, type Version } from './objects.ts';
+import { everyItem } from './pages.ts';
 
 export interface Collection {
   readonly kind: string;
@@ -30,31 +31,11 @@ export const trimmedName = (text: string): string => text.replace(/[-.]+$/, '');
 export const generateNameFor = (target: string): string =>
   `${trimmedName(target.slice(0, maxNameLength - generatedLength - 1))}-`;
 
-const page = z.object({
-  metadata: z.object({ continue: z.string().optional() }),
-  items: z.array(z.unknown()).nullable(),
-});
-
-export async function listAll(
+export const listAll = (
   client: ApiClient,
   collection: Collection,
   namespace: string | null,
-): Promise<readonly unknown[]> {
-  const items: unknown[] = [];
-  let next: string | undefined;
-  do {
-    const answer = page.parse(
-      await client.call({
-        method: 'GET',
-        path: pathOfAll(collection, namespace),
-        query: { limit: '500', continue: next },
-      }),
-    );
-    items.push(...(answer.items ?? []));
-    next = answer.metadata.continue === '' ? undefined : answer.metadata.continue;
-  } while (next !== undefined);
-  return items;
-}
+): Promise<readonly unknown[]> => everyItem(client, pathOfAll(collection, namespace));
 
 const answered = z.object({ metadata: z.object({ uid: z.string(), resourceVersion: z.string() }) });
 

@@ -25,6 +25,7 @@ const maxMessageLength = 1024;
 const component = 'migration-target';
 
 export function createRecorder(client: ApiClient, clock: Clock): Recorder {
+  /** Those that were written longest ago first. */
   const recent = new Map<string, { readonly name: string; count: number; lastMs: number }>();
 
   async function create(subject: EventSubject, event: HomeEvent, name: string, now: Date): Promise<void> {
@@ -54,7 +55,10 @@ export function createRecorder(client: ApiClient, clock: Clock): Recorder {
   return {
     async record(subject, event) {
       const now = clock.now();
-      for (const [id, { lastMs }] of recent) if (now.getTime() - lastMs >= windowMs) recent.delete(id);
+      for (const [id, { lastMs }] of recent) {
+        if (now.getTime() - lastMs < windowMs) break;
+        recent.delete(id);
+      }
       const id = createHash('sha256')
         .update(JSON.stringify([subject.uid, event.type, event.reason, event.message]))
         .digest('base64');
@@ -62,6 +66,8 @@ export function createRecorder(client: ApiClient, clock: Clock): Recorder {
       if (known !== undefined) {
         known.count += 1;
         known.lastMs = now.getTime();
+        recent.delete(id);
+        recent.set(id, known);
         try {
           await client.call({
             method: 'PATCH',
@@ -73,6 +79,7 @@ export function createRecorder(client: ApiClient, clock: Clock): Recorder {
         } catch (thrown) {
           // Events expire, in an hour by default; anybody may delete them before.
           if (!isNotFound(thrown)) throw thrown;
+          recent.delete(id);
         }
       }
       const name = `${subject.name.slice(0, 200)}.${randomBytes(8).toString('hex')}`;

@@ -1,20 +1,23 @@
 /** The Kubernetes home: declarations and status are MigrationTarget objects, values are Secrets. */
-import type { KubeConfig } from '@kubernetes/client-node';
-import * as z from 'zod';
+import { HttpMethod, IsomorphicFetchHttpLibrary, KubeConfig, RequestContext } from '@kubernetes/client-node';
 import { requestedAtAnnotation } from '../../api/group.ts';
-import { keyText, type TargetKey } from '../../api/target.ts';
+import { keyText, type TargetKey, type ValueSource } from '../../api/target.ts';
 import { isAllowed, type Permission } from '../../rollback/allowed.ts';
 import type { BackupObjects } from '../../rollback/backup-objects.ts';
+import type { Claimed } from '../../rollback/claim.ts';
+import { keyOfDeclaration, statusOfDeclaration } from '../../rollback/declaration.ts';
 import { stalled } from '../../rollback/errors.ts';
-import type { ApprovalObjects, Clock, Declaration, Home, LeaseStore } from '../../rollback/ports.ts';
+import type { ApprovalObjects, Clock, Declaration, Home, LeaseStore, Owner } from '../../rollback/ports.ts';
 import { resolveValue } from '../directory/secrets.ts';
 import { applyTarget } from './apply.ts';
 import { createApprovals } from './approvals.ts';
 import { createBackupObjects } from './backup-objects.ts';
+import { createClaims } from './claims.ts';
 import { createClient, type ApiClient } from './client.ts';
 import { connect, type ConnectionOptions } from './connection.ts';
 import { asHomeFailure } from './errors.ts';
 import { createRecorder } from './events.ts';
+import { createKeptTargets } from './kept.ts';
 import { createLeaseStore } from './lease.ts';
 import {
   asStored,
@@ -25,12 +28,12 @@ import {
   readTarget,
   writeFinalizer,
   writeStatus,
-  type Version,
 } from './objects.ts';
 import { readOwnImage, type OwnImage } from './own-image.ts';
-import { readSecret } from './secrets.ts';
+import { eachItem } from './pages.ts';
+import { createSecretValues, type SecretValues } from './secret-values.ts';
 import { statusDigest } from './status-digest.ts';
-import { watchHeads } from './watch.ts';
+import { listHeads, watchHeads } from './watch.ts';
 
 export interface KubernetesHomeOptions extends ConnectionOptions {
   /** Lists and watches every namespace instead of one. */
@@ -68,28 +71,26 @@ export interface KubernetesHome extends Home, AsyncDisposable {
   readonly synced: boolean;
 }
 
+/** Imported here alone: it takes half a second, which only who talks to a cluster pays for. */
+const library = { HttpMethod, IsomorphicFetchHttpLibrary, RequestContext };
+
 /** Several tries fit into the time for which a leader tries to renew; no other call keeps one waiting. */
 const leaseCallSeconds = 4;
-
-const objectList = z.object({
-  metadata: z.object({ continue: z.string().optional() }),
-  items: z.array(z.unknown()).nullable(),
-});
 
 /** Reads the kubeconfig and connects to nothing yet. Throws where there is no cluster to talk to. */
 export async function createKubernetesHome(options: KubernetesHomeOptions): Promise<KubernetesHome> {
   const { allow, env = process.env, clock = { now: () => new Date() } } = options;
   const onProblem = options.onProblem ?? ((problem: Error) => process.emitWarning(problem));
-  // Half a second: only who talks to a cluster pays for it.
-  const kubernetes = await import('@kubernetes/client-node');
-  const connection = await connect((): KubeConfig => new kubernetes.KubeConfig(), options, env, options.podRoot);
-  const client = createClient(kubernetes, connection, options.callTimeoutSeconds);
-  const leaseClient = createClient(kubernetes, connection, leaseCallSeconds);
+  const connection = await connect(() => new KubeConfig(), options, env, options.podRoot);
+  const client = createClient(library, connection, options.callTimeoutSeconds);
+  const leaseClient = createClient(library, connection, leaseCallSeconds);
   const recorder = createRecorder(client, clock);
   const watched = options.allNamespaces === true ? null : connection.namespace;
   const collection = collectionPath(watched);
-  /** What each object was when last read or written, so that a status that is there already is not written. */
-  const seen = new Map<string, Version & { readonly status: string }>();
+  const kept = createKeptTargets();
+  const claims = createClaims();
+  const secrets = createSecretValues(client);
+  let claimsKnown: Promise<unknown> | null = null;
   let synced = false;
 
   const failing = async <T>(work: Promise<T>): Promise<T> => {
@@ -102,40 +103,63 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
 
   async function list(): Promise<readonly Declaration[]> {
     const declarations: Declaration[] = [];
-    let page: string | undefined;
-    do {
-      const answer = objectList.parse(
-        await client.call({ method: 'GET', path: collection, query: { limit: '500', continue: page } }),
-      );
-      // The items of a list do not tell their kind.
-      for (const item of answer.items ?? []) declarations.push(declarationOf(asStored(item)));
-      page = answer.metadata.continue === '' ? undefined : answer.metadata.continue;
-    } while (page !== undefined);
+    for await (const declaration of eachDeclaration()) declarations.push(declaration);
     return declarations;
+  }
+
+  async function* eachDeclaration(): AsyncGenerator<Declaration, void, undefined> {
+    // The items of a list do not tell their kind.
+    for await (const item of eachItem(client, { path: collection })) yield declarationOf(asStored(item));
   }
 
   async function get(key: TargetKey): Promise<Declaration | null> {
     const stored = await readTarget(client, key);
     if (stored === null) {
-      seen.delete(keyText(key));
+      kept.forget(key);
+      claims.set(key, null);
       return null;
     }
-    const { uid, resourceVersion } = stored.metadata;
-    seen.set(keyText(key), { uid, resourceVersion, status: statusDigest(stored.status) });
+    kept.keep(key, stored);
     const declaration = declarationOf(stored);
+    claims.set(key, statusOfDeclaration(declaration)?.database);
     if (declaration.kind === 'target' || !isHeldForNothing(stored)) return declaration;
     // Nobody works on what can't be read, so nobody else would let it go.
     await writeFinalizer(client, key, false);
     return null;
   }
 
+  /** Asked of every target that is new: it must not cost a list of all others. */
+  async function claiming(claim: Claimed): Promise<readonly Declaration[]> {
+    claimsKnown ??= readClaims();
+    await claimsKnown;
+    const found = await Promise.all(claims.of(claim).map((key) => readTarget(client, key)));
+    return found.filter((one) => one !== null).map(declarationOf);
+  }
+
+  async function readClaims(): Promise<void> {
+    try {
+      for await (const one of eachDeclaration()) claims.set(keyOfDeclaration(one), statusOfDeclaration(one)?.database);
+    } catch (thrown) {
+      claimsKnown = null;
+      throw thrown;
+    }
+  }
+
+  async function resolve(source: ValueSource, owner: Owner, read: SecretValues['read']): Promise<string> {
+    if (source.secretKeyRef !== undefined) return failing(read(owner, source.secretKeyRef));
+    const permission = source.file === undefined ? 'env' : 'file';
+    if (!isAllowed(permission, { inPod: connection.inPod, allow })) {
+      throw stalled(
+        'NotAllowed',
+        `A value from ${permission} would be read as the controller, and it was not allowed to. Write secretKeyRef, or start the controller with --allow=${permission}`,
+      );
+    }
+    return resolveValue(source, '', env);
+  }
+
   async function hold(key: TargetKey, held: boolean): Promise<void> {
     const now = await writeFinalizer(client, key, held);
-    const before = seen.get(keyText(key));
-    // So that the next write of the status is not taken for a conflict with ourselves.
-    if (before !== undefined && now?.uid === before.uid) {
-      seen.set(keyText(key), { ...before, resourceVersion: now.resourceVersion });
-    }
+    if (now !== null) kept.rewritten(key, now);
   }
 
   return {
@@ -153,10 +177,20 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
 
     get: (key) => failing(get(key)),
 
+    heads: () => failing(listHeads(client, collection)),
+
+    claiming: (claim) => failing(claiming(claim)),
+
+    known: {
+      target: (key) => (synced ? kept.recall(key) : null),
+      resolve: (source, owner) => resolve(source, owner, secrets.recall),
+    },
+
     watch: (onChange, onWatchProblem, signal) =>
       watchHeads(client, {
         path: collection,
         onChange,
+        onVersion: (key, now) => kept.told(key, now),
         onProblem: onWatchProblem,
         onSynced: (now) => {
           synced = now;
@@ -166,10 +200,10 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
 
     async saveStatus(key, status, replaces) {
       const digest = statusDigest(status);
-      const known = seen.get(keyText(key));
+      const known = kept.version(key);
       if (known?.status === digest) return;
-      const { uid, resourceVersion } = await failing(writeStatus(client, key, known, status, replaces));
-      seen.set(keyText(key), { uid, resourceVersion, status: digest });
+      kept.keep(key, await failing(writeStatus(client, key, known, status, replaces)));
+      claims.set(key, status.database);
     },
 
     hold: (key) => failing(hold(key, true)),
@@ -177,7 +211,7 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
 
     async record(key, event) {
       try {
-        const uid = seen.get(keyText(key))?.uid ?? (await readTarget(client, key))?.metadata.uid;
+        const uid = kept.version(key)?.uid ?? (await readTarget(client, key))?.metadata.uid;
         // Gone: there is nothing left to describe.
         if (uid !== undefined) await recorder.record({ ...key, uid }, event);
       } catch (thrown) {
@@ -190,17 +224,7 @@ export async function createKubernetesHome(options: KubernetesHomeOptions): Prom
       }
     },
 
-    async resolve(source, owner) {
-      if (source.secretKeyRef !== undefined) return failing(readSecret(client, owner, source.secretKeyRef));
-      const permission = source.file === undefined ? 'env' : 'file';
-      if (!isAllowed(permission, { inPod: connection.inPod, allow })) {
-        throw stalled(
-          'NotAllowed',
-          `A value from ${permission} would be read as the controller, and it was not allowed to. Write secretKeyRef, or start the controller with --allow=${permission}`,
-        );
-      }
-      return resolveValue(source, '', env);
-    },
+    resolve: (source, owner) => resolve(source, owner, secrets.read),
 
     setSuspended: (key, suspended) => failing(editTarget(client, key, { spec: { suspend: suspended } })),
     declareRestore: (key, backup) => failing(editTarget(client, key, { spec: { restoreFrom: { backup } } })),

@@ -88,7 +88,7 @@ export async function writeStatus(
   known: (Version & { readonly status: string }) | undefined,
   status: TargetStatus,
   replaces?: TargetStatus | null,
-): Promise<Version> {
+): Promise<StoredTarget> {
   let resourceVersion = known?.resourceVersion;
   const isOlder = replaces !== undefined && known?.status !== statusDigest(replaces);
   return despiteConflicts(async (isAgain) => {
@@ -111,7 +111,7 @@ export async function writeStatus(
       contentType: applyPatch,
       body: { apiVersion, kind: 'MigrationTarget', metadata, status },
     });
-    return asStored(answer).metadata;
+    return asStored(answer);
   });
 }
 

@@ -10,20 +10,19 @@ import { isNotFound } from './errors.ts';
 
 const secret = z.object({ data: z.record(z.string(), z.string()).nullish() });
 
-/** Throws SecretNotFound; never tells a value. */
-export async function readSecret(
-  client: ApiClient,
-  owner: Owner,
-  { name, key }: NonNullable<ValueSource['secretKeyRef']>,
-): Promise<string> {
+export type SecretReference = NonNullable<ValueSource['secretKeyRef']>;
+export type SecretData = Readonly<Record<string, string>>;
+
+/** All of it, as it is encoded. Throws SecretNotFound. */
+export async function readSecret(client: ApiClient, owner: Owner, { name, key }: SecretReference): Promise<SecretData> {
   const { namespace } = owner;
-  let answer: unknown;
   try {
-    answer = await client.call({
+    const answer = await client.call({
       method: 'GET',
       path: pathTo`/api/v1/namespaces/${namespace}/secrets/${name}`,
       as: actingAs(owner),
     });
+    return secret.parse(answer).data ?? {};
   } catch (thrown) {
     if (!isNotFound(thrown)) throw thrown;
     throw stalled(
@@ -32,7 +31,10 @@ export async function readSecret(
       thrown,
     );
   }
-  const data = secret.parse(answer).data ?? {};
+}
+
+/** Throws SecretNotFound; never tells a value. */
+export function valueIn(data: SecretData, { namespace }: Owner, { name, key }: SecretReference): string {
   const encoded = data[key];
   const edit = `Write it: kubectl -n ${namespace} edit secret ${name}`;
   if (encoded === undefined) {

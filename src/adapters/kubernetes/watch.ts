@@ -1,9 +1,11 @@
 /** Which objects changed: a list, then a watch from where the list ended, again and again until aborted. */
 import * as z from 'zod';
-import type { TargetKey } from '../../api/target.ts';
+import { keyText, type TargetKey } from '../../api/target.ts';
 import { wait } from '../../rollback/wait.ts';
 import { ApiQuiet, type ApiClient } from './client.ts';
 import { asHomeFailure, ApiError } from './errors.ts';
+import type { Version } from './objects.ts';
+import { eachItem } from './pages.ts';
 
 export interface WatchOptions {
   /** The collection, e.g. `/apis/…/migrationtargets`. */
@@ -14,6 +16,8 @@ export interface WatchOptions {
    * also where only its status changed; null: it is gone. For kinds whose objects are small.
    */
   readonly onObject?: (key: TargetKey, object: unknown) => void;
+  /** Each version of an object that is heard of, before `onChange`, also where only its status changed; null: it is gone. */
+  readonly onVersion?: (key: TargetKey, version: Version | null) => void;
   readonly onProblem: (problem: Error) => void;
   /** True once a list went through, false while the server can't be watched. */
   readonly onSynced: (synced: boolean) => void;
@@ -38,11 +42,6 @@ const head = z.looseObject({
     deletionTimestamp: z.string().nullish(),
   }),
 });
-const headList = z.object({
-  metadata: z.object({ resourceVersion: z.string(), continue: z.string().optional() }),
-  // An empty list of heads is null.
-  items: z.array(head).nullable(),
-});
 const watchEvent = z.discriminatedUnion('type', [
   z.object({ type: z.enum(['ADDED', 'MODIFIED', 'DELETED']), object: head }),
   z.object({ type: z.literal('BOOKMARK'), object: z.object({ metadata: z.object({ resourceVersion: z.string() }) }) }),
@@ -58,24 +57,34 @@ const headsOnly = (kind: string): string => `application/json;as=${kind};g=meta.
 const reconnectMs = (failures: number): number =>
   Math.min(30_000, 250 * 2 ** Math.min(failures - 1, 16)) * (0.5 + Math.random() / 2);
 
+/** What people can change of an object: our own writes of a status make no other of it. */
+const declaredVersion = ({ uid, generation, annotations, deletionTimestamp }: Head['metadata']): string =>
+  JSON.stringify([uid, generation, annotations, deletionTimestamp ?? null]);
+
+/** Each object of a collection, as a text that differs once people change it. */
+export async function listHeads(client: ApiClient, path: string): Promise<{ key: TargetKey; version: string }[]> {
+  const found: { key: TargetKey; version: string }[] = [];
+  const accept = headsOnly('PartialObjectMetadataList');
+  for await (const item of eachItem(client, { path, accept })) {
+    const { metadata } = head.parse(item);
+    found.push({ key: { namespace: metadata.namespace, name: metadata.name }, version: declaredVersion(metadata) });
+  }
+  return found;
+}
+
 /** Resolves when listed once (or aborted); goes on until aborted, whatever happens. */
 export function watchHeads(client: ApiClient, options: WatchOptions): Promise<void> {
-  const { path, onChange, onObject, onProblem, onSynced, signal, quietSeconds = 100, pageSize = 500 } = options;
+  const { path, onChange, onObject, onVersion, onProblem, onSynced, signal, quietSeconds = 100, pageSize } = options;
   const accepted = (kind: string): string => (onObject === undefined ? headsOnly(kind) : 'application/json');
-  /** What people can change of each object, so that our own writes of a status make nothing due. */
   const seen = new Map<string, { readonly key: TargetKey; readonly version: string }>();
 
   function notice(whole: Head): void {
     const object = whole.metadata;
     const key = { namespace: object.namespace, name: object.name };
     onObject?.(key, whole);
-    const version = JSON.stringify([
-      object.uid,
-      object.generation,
-      object.annotations,
-      object.deletionTimestamp ?? null,
-    ]);
-    const id = `${key.namespace}/${key.name}`;
+    onVersion?.(key, { uid: object.uid, resourceVersion: object.resourceVersion });
+    const version = declaredVersion(object);
+    const id = keyText(key);
     if (seen.get(id)?.version === version) return;
     seen.set(id, { key, version });
     onChange(key);
@@ -86,36 +95,32 @@ export function watchHeads(client: ApiClient, options: WatchOptions): Promise<vo
     seen.delete(id);
     if (known === undefined) return;
     onObject?.(known.key, null);
+    onVersion?.(known.key, null);
     onChange(known.key);
   }
 
   /** Returns the version to watch from. */
   async function list(): Promise<string> {
     const present = new Set<string>();
-    let page: string | undefined;
-    for (;;) {
-      const answer = headList.parse(
-        await client.call({
-          method: 'GET',
-          path,
-          query: { limit: String(pageSize), continue: page },
-          accept: accepted('PartialObjectMetadataList'),
-        }),
-      );
-      for (const item of answer.items ?? []) {
-        present.add(`${item.metadata.namespace}/${item.metadata.name}`);
-        notice(item);
-      }
-      page = answer.metadata.continue;
-      if (page === undefined || page === '') {
-        for (const id of seen.keys()) if (!present.has(id)) noticeGone(id);
-        return answer.metadata.resourceVersion;
-      }
+    let reached = '';
+    const onPage = ({ resourceVersion }: { readonly resourceVersion: string }): void =>
+      void (reached = resourceVersion);
+    for await (const item of eachItem(client, {
+      path,
+      accept: accepted('PartialObjectMetadataList'),
+      pageSize,
+      onPage,
+    })) {
+      const object = head.parse(item);
+      present.add(keyText(object.metadata));
+      notice(object);
     }
+    for (const id of seen.keys()) if (!present.has(id)) noticeGone(id);
+    return reached;
   }
 
   /** Returns the version reached when the server ends the watch, which it does every few minutes. */
-  async function follow(from: string, onVersion: (version: string) => void): Promise<void> {
+  async function follow(from: string, onReached: (version: string) => void): Promise<void> {
     const lines = client.lines(
       {
         method: 'GET',
@@ -134,9 +139,9 @@ export function watchHeads(client: ApiClient, options: WatchOptions): Promise<vo
     for await (const line of lines) {
       const event = watchEvent.parse(line);
       if (event.type === 'ERROR') throw new ApiError(`watching ${path}`, event.object.code, event.object);
-      if (event.type === 'DELETED') noticeGone(`${event.object.metadata.namespace}/${event.object.metadata.name}`);
+      if (event.type === 'DELETED') noticeGone(keyText(event.object.metadata));
       else if (event.type !== 'BOOKMARK') notice(event.object);
-      onVersion(event.object.metadata.resourceVersion);
+      onReached(event.object.metadata.resourceVersion);
     }
   }
 

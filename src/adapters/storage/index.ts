@@ -1,5 +1,6 @@
 import { stalled } from '../../rollback/errors.ts';
 import type { BackupStores } from '../../rollback/ports.ts';
+import type { Buckets } from '../s3/index.ts';
 import type { Volumes } from '../volume/index.ts';
 import { DirectoryStore } from './directory-store.ts';
 
@@ -9,11 +10,13 @@ export { plainBackup, type PlainBackup } from './plain-backup.ts';
 
 /** The storages that `spec.backup.storage` can name. `volumes`: those of a cluster, opened when one is first named. */
 export function createBackupStores(volumes?: () => Promise<Pick<Volumes, 'open'>>): BackupStores {
+  let buckets: Buckets | null = null;
   return {
     async open(storage, target, secrets) {
       if (storage.s3 !== undefined) {
-        const { openS3Store } = await import('../s3/index.ts');
-        return openS3Store(storage.s3, target, secrets);
+        const { createBuckets } = await import('../s3/index.ts');
+        buckets ??= createBuckets();
+        return buckets.open(storage.s3, target, secrets);
       }
       if (storage.persistentVolumeClaim !== undefined && volumes !== undefined)
         return (await volumes()).open(storage.persistentVolumeClaim, target);

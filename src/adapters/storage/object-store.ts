@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { TargetKey } from '../../api/target.ts';
 import { stalled, type Failure } from '../../rollback/errors.ts';
 import type { BackupManifest, SchemaFacts } from '../../rollback/model.ts';
-import type { BackupDraft, BackupStore, BrokenBackup, DumpPlace, DumpSink, DumpStream } from '../../rollback/ports.ts';
+import type { BackupDraft, BrokenBackup, DumpPlace, DumpSink, DumpStream } from '../../rollback/ports.ts';
 import { isBackupIdOf } from './backup-id.ts';
 import {
   catalogueOf,
@@ -13,10 +13,12 @@ import {
   notWhole,
   schemaName,
   taken,
+  type Database,
 } from './common-store.ts';
 import { assertExternalSize, assertExternalUnchanged } from './external-dump.ts';
 import { mapLimited, type Fingerprint } from './files.ts';
 import type { KeptFiles } from './kept-files.ts';
+import { restoreKey, type Catalogue, type Known } from './known.ts';
 import { BackupProblem, longestManifest, sizeOf } from './manifest.ts';
 import type { ObjectPlace, StoredObject } from './object-place.ts';
 import { restoreRecordName } from './restore-records.ts';
@@ -37,13 +39,20 @@ const noteName = /^(?<id>.+)\.(?<mark>[0-9a-f]{8}|removing)$/;
  */
 export class ObjectStore extends CommonStore {
   readonly #place: ObjectPlace;
+  readonly #known: Known;
 
-  constructor(place: ObjectPlace, target: TargetKey) {
-    super(keptIn(place), target);
-    this.#place = place;
+  constructor(place: ObjectPlace, target: TargetKey, known: Known) {
+    const watched = known.watching(place);
+    super(keptIn(watched), target);
+    this.#place = watched;
+    this.#known = known;
   }
 
-  async list(_options?: { readonly mayBeOld?: boolean }): ReturnType<BackupStore['list']> {
+  list({ mayBeOld = false } = {}): Promise<Catalogue> {
+    return this.#known.catalogue(() => this.#readAll(), { mayBeOld });
+  }
+
+  async #readAll(): Promise<Catalogue> {
     const { namespace, name } = this.target;
     const objects = Map.groupBy(
       await this.#place.list(`${namespace}.${name}-`),
@@ -53,6 +62,20 @@ export class ObjectStore extends CommonStore {
       ([id, found]) => isBackupIdOf(this.target, id) && found.some(({ key }) => key === `${id}/${manifestName}`),
     );
     return catalogueOf(await mapLimited(mine, parallel, ([id, found]) => this.#inspect(id, found)));
+  }
+
+  override async recordRestore(id: string, database: Database, state: 'intended' | 'done'): Promise<void> {
+    await super.recordRestore(id, database, state);
+    if (state === 'done') this.#known.restored.add(restoreKey(id, database));
+    else this.#known.restored.delete(restoreKey(id, database));
+  }
+
+  /** Asked for at each visit while `spec.restoreFrom` is declared. */
+  override async restoreRecord(id: string, database: Database): Promise<'intended' | 'done' | null> {
+    if (this.#known.restored.has(restoreKey(id, database))) return 'done';
+    const found = await super.restoreRecord(id, database);
+    if (found === 'done') this.#known.restored.add(restoreKey(id, database));
+    return found;
   }
 
   async begin(id: string, operationId: string): Promise<BackupDraft> {

@@ -2,10 +2,11 @@
 import type { TargetSpec } from '../../api/target.ts';
 import type { BackupStore, Owner } from '../../rollback/ports.ts';
 import type { Launcher, Program } from '../process/launcher.ts';
+import { createKnown, type Known } from '../storage/known.ts';
+import { ObjectStore } from '../storage/object-store.ts';
 import { volumeConnection, type VolumeConnection } from './connection.ts';
 import { claimText } from './failures.ts';
 import { volumePlace } from './place.ts';
-import { createKnown, VolumeStore, type Known } from './store.ts';
 
 export type ClaimStorage = NonNullable<TargetSpec['backup']['storage']['persistentVolumeClaim']>;
 
@@ -24,6 +25,9 @@ export interface Volumes extends AsyncDisposable {
 /** From one step of an operation to the next; the agent of a longer one is started again. */
 const defaultIdleMs = 60_000;
 
+/** Reading a catalogue anew may cost a Job. */
+const oldestMs = 24 * 60 * 60_000;
+
 export function createVolumes(
   agentOf: (owner: Owner, claimName: string) => VolumeAgent,
   idleMs = defaultIdleMs,
@@ -38,10 +42,10 @@ export function createVolumes(
       if (one === undefined) {
         const { launcher, program } = agentOf(owner, claimName);
         const connection = volumeConnection(launcher, program, { name: claimText(claim), idleMs });
-        one = { connection, known: createKnown() };
+        one = { connection, known: createKnown(oldestMs) };
         opened.set(whose, one);
       }
-      return new VolumeStore(volumePlace(one.connection, claim, path.replaceAll(/^\/+|\/+$/g, '')), owner, one.known);
+      return new ObjectStore(volumePlace(one.connection, claim, path.replaceAll(/^\/+|\/+$/g, '')), owner, one.known);
     },
     async [Symbol.asyncDispose]() {
       await Promise.all([...opened.values()].map(({ connection }) => connection[Symbol.asyncDispose]()));

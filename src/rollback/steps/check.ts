@@ -6,7 +6,7 @@ import type { Outcome } from '../../api/conditions.ts';
 import { findApproval } from '../approval.ts';
 import { isStopped } from '../application.ts';
 import { clearAway, isBeforeChange, isScratchWork } from '../clear-away.ts';
-import { findRival, versionTableOf } from '../claim.ts';
+import { claimOf, findRival, versionTableOf } from '../claim.ts';
 import { retry, stalled } from '../errors.ts';
 import { openStore } from '../open-store.ts';
 import type { DatabaseState, Operation, Trigger } from '../model.ts';
@@ -89,7 +89,7 @@ export async function check(visit: Visit): Promise<Checked> {
 }
 
 /** Ready says that the application's declared health check passed as well. */
-async function withHealth(
+export async function withHealth(
   visit: Visit,
   outcome: Outcome,
   seen: Seen,
@@ -133,7 +133,7 @@ async function refuseConflict(visit: Visit, { identity }: DatabaseState): Promis
     ({ type, status: value, reason }) => type === 'Stalled' && value === 'True' && reason === 'TargetConflict',
   );
   if (!isNewlyAskedFor(visit) && !wasRefused) return;
-  const rival = findRival(visit, identity, await visit.ports.home.list());
+  const rival = findRival(visit, identity, await visit.ports.home.claiming(claimOf(visit.target, identity)));
   if (rival === null) return;
   throw stalled(
     'TargetConflict',
@@ -146,7 +146,7 @@ const isHeldBack = ({ target, asked }: Visit): boolean =>
   target.spec.suspend && (asked.kind === 'reconcile' || asked.kind === 'apply');
 
 /** What the declaration alone forbids; no connection is made. */
-function refuseDeclaration(visit: Visit): Outcome | null {
+export function refuseDeclaration(visit: Visit): Outcome | null {
   const { target, journal, status } = visit;
   if (isHeldBack(visit) && !hasBegunChange(journal) && !(journal !== null && isStopped(journal))) {
     return suspended(target);
@@ -205,7 +205,11 @@ export async function openDatabase(
   });
 }
 
-async function settleWith(visit: Visit, store: BackupStore, state: DatabaseState): Promise<ReturnType<typeof settle>> {
+export async function settleWith(
+  visit: Visit,
+  store: BackupStore,
+  state: DatabaseState,
+): Promise<ReturnType<typeof settle>> {
   const now = visit.ports.clock.now();
   return settle(visit, state, {
     now,

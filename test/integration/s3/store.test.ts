@@ -1,9 +1,10 @@
 import { beforeAll, expect, test } from '@jest/globals';
 
-import { schema } from '../../unit/storage/samples.ts';
-import { createBucket, s3Server } from '../../support/s3.ts';
+import { createBackupStores } from '../../../src/adapters/storage/index.ts';
+import { schema, target } from '../../unit/storage/samples.ts';
+import { createBucket, s3Server, secretsOf } from '../../support/s3.ts';
 import { startS3Proxy } from '../../support/s3-proxy.ts';
-import { bare, openS3, writeTo } from './catalogue.ts';
+import { adding, bare, openS3, writeTo } from './catalogue.ts';
 
 // The server may have to be built first.
 beforeAll(async () => void (await s3Server()), 600_000);
@@ -32,4 +33,24 @@ test('nothing is said of encryption where nothing is declared', async () => {
   await store.recordRehearsed(schema);
   expect(proxy.heads).toHaveLength(1);
   expect(proxy.heads[0]).not.toMatch(/encryption/i);
+});
+
+test('a look at a target asks nothing of a service whose catalogue this process knows', async () => {
+  const server = await s3Server();
+  const bucket = await createBucket(server);
+  await using proxy = await startS3Proxy(server.endpoint);
+  const stores = createBackupStores();
+  const open = () => stores.open(bucket.storage({ endpoint: proxy.endpoint }), target, secretsOf(server));
+  const manifest = await adding(await open())();
+  expect((await (await open()).list({ mayBeOld: true })).backups).toEqual([manifest]);
+  const asked = proxy.heads.length;
+
+  expect((await (await open()).list({ mayBeOld: true })).backups).toEqual([manifest]);
+  expect(proxy.heads).toHaveLength(asked);
+
+  // What this process changes it knows, and whoever has to be sure asks.
+  await (await open()).remove(manifest.id);
+  expect((await (await open()).list({ mayBeOld: true })).backups).toEqual([]);
+  const another = await adding(await openS3(bucket, server))();
+  expect((await (await open()).list()).backups).toEqual([another]);
 });

@@ -100,6 +100,13 @@ test('what is loaded only where it is needed is there: the Kubernetes client and
   expect(docker).toMatch(new RegExp(`^✗ DockerUnreachable contained\\n.*127\\.0\\.0\\.1:${port} does not answer`));
 });
 
+test('of the Kubernetes client it holds what is used, and not the models of every API', async () => {
+  const files = await list(join(installed, 'dist'), '.js');
+  const texts = await Promise.all(files.map((file) => readFile(join(installed, 'dist', file), 'utf8')));
+  expect(texts.some((text) => text.includes('KubeConfig = class'))).toBe(true);
+  expect(texts.some((text) => text.includes('V1Deployment = class'))).toBe(false);
+});
+
 test('it carries the licence of every library that it holds', async () => {
   const notices = await readFile(join(installed, 'dist/THIRD-PARTY-NOTICES.txt'), 'utf8');
   const { devDependencies } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as {

@@ -1,0 +1,51 @@
+/** What a target in sync asks of the API server at each look: nothing. And that nothing is begun by what is known so. */
+import { expect, test } from '@jest/globals';
+import { metric } from '../support/operator.ts';
+import { condition, eventually, operatorFor, place, useCluster } from '../support/place.ts';
+import { query } from '../support/postgres.ts';
+
+useCluster();
+
+/** Declared, in sync, and looked at each second. */
+async function inSync() {
+  const here = await place();
+  const operator = await operatorFor(here);
+  await here.apply('unicorn', 'a2', { interval: '1s' });
+  await here.wait('unicorn', 'condition=Ready');
+  const labels = { namespace: here.ns, name: 'unicorn' };
+  const lastCheck = (): Promise<number | null> =>
+    metric(operator, 'migrationtarget_last_check_timestamp_seconds', labels);
+  const anotherLook = async (): Promise<void> => {
+    const before = (await lastCheck()) ?? 0;
+    await eventually('it was looked at again', async () => ((await lastCheck()) ?? 0) > before);
+  };
+  await anotherLook();
+  return { here, anotherLook };
+}
+
+test('neither its Secret is read again nor its status written, until something is asked for', async () => {
+  const { here, anotherLook } = await inSync();
+  const { resourceVersion } = (await here.target('unicorn')).metadata as { readonly resourceVersion?: string };
+  expect(resourceVersion).toBeDefined();
+  await here.kubectl(['delete', 'secret', 'unicorn']);
+
+  await anotherLook();
+  await anotherLook();
+
+  expect((await here.target('unicorn')).metadata).toMatchObject({ resourceVersion });
+  expect(condition(await here.target('unicorn'), 'Ready')).toMatchObject({ status: 'True' });
+  expect(await here.command('reconcile', 'unicorn')).toMatchObject({ code: 4 });
+  expect(condition(await here.target('unicorn'), 'Stalled')).toMatchObject({ reason: 'SecretNotFound' });
+});
+
+test('what others change in the database is found, and so is what is declared anew', async () => {
+  const { here, anotherLook } = await inSync();
+  await anotherLook();
+  await query(here.database.url, `UPDATE alembic_version SET version_num = 'a1'`);
+  await here.wait('unicorn', 'condition=Stalled');
+  expect(condition(await here.target('unicorn'), 'Stalled')).toMatchObject({ reason: 'ChangedOutside' });
+  await query(here.database.url, `UPDATE alembic_version SET version_num = 'a2'`);
+  await here.wait('unicorn', 'condition=Ready');
+  await here.apply('unicorn', 'a1', { interval: '1s' });
+  await eventually('it was taken down', async () => (await here.version()) === 'a1');
+});
