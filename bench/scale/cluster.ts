@@ -93,6 +93,8 @@ export async function startCluster(): Promise<Cluster> {
             const ready = object.status?.conditions?.find(({ type }) => type === 'Ready');
             onTarget(object.metadata.name, ready?.status === 'True');
           });
+          // However it ends: of a connection that is cut, readline tells nothing.
+          answer.on('error', () => undefined).once('close', () => lines.close());
           await once(lines, 'close');
           // The server ends each after a while; a new one begins with all that there is.
           if (!over.signal.aborted) answer = await begin();
