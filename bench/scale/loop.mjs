@@ -9,7 +9,7 @@ import { writeFileSync } from 'node:fs';
 const tickMs = 10;
 const longest = { wallMs: 0, processorMs: 0 };
 
-subscribe('net.server.listen:asyncEnd', () => {
+subscribe('tracing:net.server.listen:asyncEnd', () => {
   let at = performance.now();
   let used = process.threadCpuUsage();
   setInterval(() => {
