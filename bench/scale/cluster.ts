@@ -19,7 +19,7 @@ export interface Cluster extends AsyncDisposable {
   /** Server-side apply of an object at its path. */
   apply(path: string, object: object): Promise<void>;
   /** Tells of each target of a namespace that is Ready, once and again. */
-  watchTargets(namespace: string, onTarget: (name: string, isReady: boolean) => void): Promise<Disposable>;
+  watchTargets(namespace: string, onTarget: (name: string, isReady: boolean) => void): Promise<AsyncDisposable>;
   /** What clients whose user agent begins so asked for since then, beside watches. */
   requestsSince(time: Date, userAgent: string): Promise<Requests>;
 }
@@ -45,7 +45,8 @@ export async function startCluster(): Promise<Cluster> {
   const policy = join(dir, 'policy.json');
   await writeFile(policy, JSON.stringify(auditPolicy));
   const server = await startApiServer(await ensureKubeBinaries(progress), {
-    flags: [`--audit-policy-file=${policy}`, `--audit-log-path=${audit}`],
+    // All of it in one file.
+    flags: [`--audit-policy-file=${policy}`, `--audit-log-path=${audit}`, '--audit-log-maxsize=100000'],
   });
   const { users } = JSON.parse(await readFile(server.kubeconfig, 'utf8')) as {
     readonly users: readonly { readonly user: { readonly token: string } }[];
@@ -81,17 +82,29 @@ export async function startCluster(): Promise<Cluster> {
       await text(await send('PATCH', `${path}?fieldManager=bench&force=true`, object));
     },
     async watchTargets(namespace, onTarget) {
-      const answer = await send('GET', `${targetsPath(namespace)}?watch=true`);
-      const lines = createInterface({ input: answer });
-      lines.on('line', (line) => {
-        const { object } = JSON.parse(line) as { readonly object: Target };
-        const ready = object.status?.conditions?.find(({ type }) => type === 'Ready');
-        onTarget(object.metadata.name, ready?.status === 'True');
-      });
+      const begin = (): Promise<IncomingMessage> => send('GET', `${targetsPath(namespace)}?watch=true`);
+      let answer = await begin();
+      const over = new AbortController();
+      const following = (async () => {
+        while (!over.signal.aborted) {
+          const lines = createInterface({ input: answer });
+          lines.on('line', (line) => {
+            const { object } = JSON.parse(line) as { readonly object: Target };
+            const ready = object.status?.conditions?.find(({ type }) => type === 'Ready');
+            onTarget(object.metadata.name, ready?.status === 'True');
+          });
+          // However it ends: of a connection that is cut, readline tells nothing.
+          answer.on('error', () => undefined).once('close', () => lines.close());
+          await once(lines, 'close');
+          // The server ends each after a while; a new one begins with all that there is.
+          if (!over.signal.aborted) answer = await begin();
+        }
+      })();
       return {
-        [Symbol.dispose]() {
-          lines.close();
+        async [Symbol.asyncDispose]() {
+          over.abort();
           answer.destroy();
+          await following;
         },
       };
     },

@@ -2,9 +2,10 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { openSync } from 'node:fs';
-import { access, readFile } from 'node:fs/promises';
+import { access, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
 import { cacheDirectory } from '../../scripts/lib/cache.ts';
 import { freePort } from '../../scripts/lib/free-port.ts';
 import { publish } from '../../scripts/lib/publish.ts';
@@ -22,6 +23,8 @@ export interface Contender {
 export interface Running extends AsyncDisposable {
   readonly pid: number;
   scrape(): Promise<string>;
+  /** Processor time that its event loop's thread took between two of its turns, at the longest; null: it is not told. */
+  longestTurnMs(): Promise<number | null>;
 }
 
 interface Command {
@@ -46,12 +49,25 @@ export async function contendersOn(stage: Stage, kubeconfig: string): Promise<re
       const port = await freePort();
       const command = commandOf(namespace, port);
       const logFile = join(stage.dir, `${namespace}.log`);
-      return launch({ ...command, env: { ...env, ...command.env } }, `http://127.0.0.1:${port}/metrics`, logFile);
+      const loopFile = command.env?.['BENCH_LOOP'] ?? null;
+      if (loopFile !== null) await rm(loopFile, { force: true });
+      const metrics = `http://127.0.0.1:${port}/metrics`;
+      return {
+        ...(await launch({ ...command, env: { ...env, ...command.env } }, metrics, logFile)),
+        async longestTurnMs() {
+          if (loopFile === null) return null;
+          return (JSON.parse(await readFile(loopFile, 'utf8')) as { readonly processorMs: number }).processorMs;
+        },
+      };
     },
   });
   return [
     contender('migration-target', 'migration-target', (namespace, port) => ({
       command: process.execPath,
+      env: {
+        NODE_OPTIONS: `--import ${pathToFileURL(join(import.meta.dirname, 'loop.mjs')).href}`,
+        BENCH_LOOP: join(stage.dir, `${namespace}.loop.json`),
+      },
       // As the image does.
       args: [
         '--max-semi-space-size=4',
@@ -104,7 +120,11 @@ async function installKopf(): Promise<string> {
   return join(dir, 'bin/kopf');
 }
 
-async function launch({ command, args, env }: Command, metrics: string, logFile: string): Promise<Running> {
+async function launch(
+  { command, args, env }: Command,
+  metrics: string,
+  logFile: string,
+): Promise<Omit<Running, 'longestTurnMs'>> {
   const log = openSync(logFile, 'a');
   const child = spawn(command, args, { env, stdio: ['ignore', log, log] });
   const ended = new Promise<void>((resolve) => void child.once('exit', () => resolve()));
