@@ -113,14 +113,14 @@ describe('what is declared', () => {
         ),
       ).then((items) => JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
     const all = names.map((name) => `mtgt/${name}`);
-    const wait = (what: string): Promise<string> => here.kubectl(['wait', `--for=${what}`, '--timeout=100s', ...all]);
+    const wait = (what: string): Promise<string> => here.kubectl(['wait', `--for=${what}`, '--timeout=200s', ...all]);
     await here.kubectl(['apply', '--server-side', '-f', '-'], await document('6m'));
     await wait('condition=Ready');
     await here.kubectl(['apply', '--server-side', '-f', '-'], await document('7m'));
     await wait('jsonpath={.status.observedGeneration}=2');
     await wait('condition=Ready');
     expect(await metric(operator, 'controller_runtime_reconcile_errors_total')).toBe(0);
-  }, 300_000);
+  }, 600_000);
 });
 
 describe('the kinds', () => {
