@@ -219,7 +219,7 @@ describe('taken away', () => {
   }
 
   async function expectGone(ns: string): Promise<void> {
-    await kubectl('wait', '--for=delete', '--timeout=60s', '-f', 'crds/');
+    await kubectl('wait', '--for=delete', '--timeout=100s', '-f', 'crds/');
     expect(await kubectl('-n', ns, 'get', '--ignore-not-found', '-k', 'manifests/overlays/namespaced')).toBe('');
     expect((await kubectl('-n', ns, 'get', 'pvc,secret', '-o', 'name')).split('\n')).toEqual([
       'persistentvolumeclaim/backups',
