@@ -34,7 +34,7 @@ export function invocationOf(
 }
 
 const commands =
-  'plan|apply|run|status|history|watch|wait|backup|backups|restore|suspend|resume|reconcile|doctor|identify|check';
+  'plan|apply|approve|run|status|history|watch|wait|backup|backups|restore|suspend|resume|reconcile|doctor|identify|check';
 const inMessage = new RegExp(`(?:\\bnpx )?\\bmigration-target (?=(?:${commands})\\b)([^.;,]*)`, 'g');
 
 /** Commands to be copied out of a message, each up to the punctuation after it: ours anywhere, others' after a colon. */

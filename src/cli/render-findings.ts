@@ -24,8 +24,12 @@ export function renderFindings(
     return `  ${paint(style, mark)} ${paint('bold', check.padEnd(labelWidth))}   ${level === 'ok' || level === 'skipped' ? paint('dim', text) : text}`;
   });
   const faults = findings.filter(({ level }) => level === 'fault').length;
-  const verdict = hasFault(findings)
-    ? paint('red', `✗ ${name}: a rollback would fail, for ${count(faults, 'fault')}`)
-    : paint('green', `✓ ${name}: a rollback finds all that it needs`);
-  return [...lines, '', verdict].join('\n');
+  return [...lines, '', verdict()].join('\n');
+
+  function verdict(): string {
+    if (hasFault(findings)) return paint('red', `✗ ${name}: a rollback would fail, for ${count(faults, 'fault')}`);
+    return findings.some(({ level }) => level === 'warning')
+      ? paint('yellow', `! ${name}: what is declared finds all that it needs; what is marked ! stands in the way of more`)
+      : paint('green', `✓ ${name}: a rollback finds all that it needs`);
+  }
 }

@@ -72,9 +72,11 @@ function title(
   const where = namespace === 'default' ? name : `${namespace}/${name}`;
   if (ready === undefined)
     return `${paint('yellow', '?')} ${paint('bold', where)}   ${paint('yellow', 'not looked at yet')}`;
+  const was = `${ready.status === 'True' ? 'Ready' : 'Not ready'} ${printable(ready.reason)}`;
+  if (status.observedGeneration !== generation)
+    return `${paint('yellow', '?')} ${paint('bold', where)}   ${paint('yellow', 'declared anew since it was')} ${was}`;
   const [mark, style] = markOf(status);
-  const stale = status.observedGeneration === generation ? '' : paint('yellow', '   declared anew since');
-  return `${paint(style, mark)} ${paint('bold', where)}   ${paint(style, `${ready.status === 'True' ? 'Ready' : 'Not ready'} ${printable(ready.reason)}`)}${stale}`;
+  return `${paint(style, mark)} ${paint('bold', where)}   ${paint(style, was)}`;
 }
 
 function markOf({ conditions }: TargetStatus): readonly [mark: string, style: Style] {

@@ -7,6 +7,7 @@ import { notAllowed, refusalText } from '../rollback/allowed.ts';
 import { isPending, type BackupObject } from '../rollback/backup-objects.ts';
 import { glance } from '../rollback/glance.ts';
 import type { BackupManifest } from '../rollback/model.ts';
+import { asPart } from '../rollback/migration-errors.ts';
 import { missedNotices, stalledNotice } from '../rollback/notification.ts';
 import type { Adapters, BackupStore, Declaration, Ports } from '../rollback/ports.ts';
 import { intervalSeconds, reconcile } from '../rollback/reconcile.ts';
@@ -274,7 +275,7 @@ export async function serve({
     concurrency: workers,
     onError(problem, key) {
       const log = key === null ? logger : targetLogger(logger, key);
-      if (problem instanceof TryAgain) log.warn(`${problem.message} It is tried again.`);
+      if (problem instanceof TryAgain) log.warn(`${asPart(problem.message)}. It is tried again.`);
       else log.error({ err: problem }, problem instanceof Error ? problem.message : String(problem));
     },
     metrics: metrics.controller,

@@ -20,7 +20,7 @@ export function addPlan(program: Command, invoke: Invoke): void {
     .command('plan')
     .summary('show what would be done and lost; touches nothing')
     .description(
-      'Shows what applying a declaration would do: the migrations in their order, the statements that may lose data with file and line, what happens if it fails, and the backups that this relies on. Reads the database, the migrations and the catalogue; writes nothing, locks nothing. With --rehearse it takes a backup, tries the change on a copy of it, and says table by table what would be lost; the database is only read. Ends with 3 where an approval would be needed, with 4 where it is refused or fails on the copy.',
+      'Shows what applying a declaration would do: the migrations in their order, the statements that may lose data with file and line, what happens if it fails, and the backups that this relies on. Reads the database, the migrations and the catalogue; writes nothing, locks nothing. With --rehearse it takes a backup, tries the change on a copy of it, and says table by table what would be lost; the database is only read. Ends with 3 where that says that an approval would be needed, with 4 where it is refused or fails on the copy.',
     )
     .argument('[NAME]', 'a target that is declared; may be left out where there is only one')
     .option('-f, --file <FILE>', 'the declaration, instead of NAME; - is the standard input')

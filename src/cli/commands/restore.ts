@@ -9,7 +9,7 @@ export function addRestore(program: Command, invoke: Invoke): void {
     .command('restore')
     .summary('put a backup in the place of the database')
     .description(
-      'Restores a backup of the catalogue, or a plain .sql file, into a new database, verifies it, and swaps it in; the database as it was is kept aside. What was written since the backup is not in it, so it needs spec.policy.dataLoss: Allow. Afterwards the database is at the revision of the backup; where another one is declared, the target is not ready until one of them is changed. In a cluster spec.restoreFrom is declared: the controller restores once, then goes for the declared revision.',
+      'Restores a backup of the catalogue, or a plain .sql file, into a new database, verifies it, and swaps it in; the database as it was is kept aside. What was written since the backup is not in it, so it needs an approval, or spec.policy.dataLoss: Allow. Afterwards the database is at the revision of the backup; where another one is declared, the target is not ready until one of them is changed. In a cluster spec.restoreFrom is declared: the controller restores once, then goes for the declared revision.',
     )
     .argument('<NAME>', 'the target')
     .argument('<BACKUP>', 'the id of a backup (backups NAME lists them), or the path of a plain .sql file')

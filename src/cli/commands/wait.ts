@@ -64,7 +64,8 @@ async function waitForCondition(
     import('../../api/conditions.ts'),
     import('../unattended.ts'),
   ]);
-  const [type = '', wanted = 'True'] = options.for.split('=');
+  // As kubectl has it, too.
+  const [type = '', wanted = 'True'] = options.for.replace(/^condition=/, '').split('=');
   if (!conditionTypes.some((known) => known === type))
     throw new Problem(`No condition ${type}`, `There are ${conditionTypes.join(', ')}.`);
   if (wanted !== 'True' && wanted !== 'False' && wanted !== 'Unknown')

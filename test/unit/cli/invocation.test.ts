@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals';
 
-import { invocationOf, nameCommands, programName } from '../../../src/cli/invocation.ts';
+import { commandInText, invocationOf, nameCommands, programName } from '../../../src/cli/invocation.ts';
+import { createProgram } from '../../../src/cli/program.ts';
 
 test.each([
   ['/usr/bin/migration-target', {}, 'migration-target'],
@@ -25,4 +26,17 @@ test.each([
   ['migration-target is a program', 'migration-target is a program'],
 ])('a message that says "%s" says what has to be typed here', (message, said) => {
   expect(nameCommands(message, 'mt --dir d', 'unicorn')).toBe(said);
+});
+
+test('every command that people type is known in a message, and kept in one piece', () => {
+  const { commands } = createProgram('migration-target', '0', () => Promise.resolve());
+  // The last is started by the controller alone.
+  const typed = commands.map((command) => command.name()).filter((name) => name !== 'serve-volume');
+  expect(typed).toContain('approve');
+  for (const name of typed) {
+    const command = `migration-target ${name} unicorn --plan a1 --max-row-loss 60000`;
+    const message = `To go on: ${command}; to take it back: declare a2`;
+    expect(message.match(commandInText)).toEqual([command]);
+    expect(nameCommands(message, 'mt --dir d', 'unicorn')).toContain(`mt --dir d ${name} unicorn`);
+  }
 });

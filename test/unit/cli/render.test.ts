@@ -152,7 +152,9 @@ test('a declaration that is newer than what is known of it is never shown as rea
     .toBe(`NAME         CURRENT   DESIRED   READY     REASON              AGE
 unicorn-db   b200      a100      Unknown   not looked at yet   10m
 broken                           False     InvalidSpec`);
-  expect(renderStatus(declarations[0], { screen, now, say, command })).toContain('declared anew since');
+  expect(renderStatus(declarations[0], { screen, now, say, command })).toContain(
+    '? unicorn-db   declared anew since it was',
+  );
   expect(renderStatus({ kind: 'target', target: target(null) }, { screen, now, say, command })).toContain(
     '? unicorn-db   not looked at yet',
   );
