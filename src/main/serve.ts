@@ -32,9 +32,12 @@ const toldAgainMs = 15 * 60_000;
 /** For what is to be told still when the controller stops. */
 const lastWordsMs = 3_000;
 
-/** Of what is shown of backups. */
-const catalogueText = (backups: readonly BackupManifest[]): string =>
-  JSON.stringify(backups.map(({ id, verifiedAt }) => [id, verifiedAt]));
+/** Of what is shown of backups, and the versions of the objects that show it: others may write those too. */
+const shownText = (backups: readonly BackupManifest[], objects: readonly BackupObject[]): string =>
+  JSON.stringify([
+    backups.map(({ id, verifiedAt }) => [id, verifiedAt]),
+    objects.map(({ uid, resourceVersion }) => `${uid} ${resourceVersion}`).toSorted(),
+  ]);
 
 export interface Serving extends ServeOptions {
   readonly adapters: Adapters;
@@ -112,7 +115,7 @@ export async function serve({
       targetLogger(logger, key).debug({ err: problem }, 'It is looked at anew');
       return null;
     });
-    if (backups === null || catalogueText(backups) !== before) return false;
+    if (backups === null || shownText(backups, objects?.of(key) ?? []) !== before) return false;
     metrics.observeStatus(key, target, statusOf(target));
     metrics.observeCheck(key);
     metrics.observeBackups(key, backups.length);
@@ -240,7 +243,8 @@ export async function serve({
     }
     metrics.observeBackups(key, catalogue.backups.length);
     if (objects !== undefined) await showBackups(target, catalogue, objects, adapters.clock);
-    shown.set(keyText(key), catalogueText(catalogue.backups));
+    // What is broken a glance does not see, nor that it is gone.
+    if (catalogue.broken.length === 0) shown.set(keyText(key), shownText(catalogue.backups, objects?.of(key) ?? []));
   }
 
   const controller: Controller = createController({

@@ -27,8 +27,9 @@ export const retry = (reason: Reason, message: string, cause?: unknown): Failure
 
 /** In the middle of an operation: a password that is being rotated is right again once the Secret has the new one. */
 export function whileUnderWay(failure: Failure): Failure {
-  if (failure.reason !== 'AuthenticationFailed') return failure;
-  return retry(failure.reason, `${failure.message} It is tried again by itself.`, failure);
+  if (failure.reason !== 'AuthenticationFailed' || failure.kind === 'retry') return failure;
+  const message = failure.message.replace(/, then: migration-target reconcile NAME$/, '.');
+  return retry(failure.reason, `${message} It is tried again by itself.`, failure);
 }
 
 /** A plan that was made of scripts that are others by now. */

@@ -74,11 +74,14 @@ async function step(scope: Scope, operation: Operation, name: OperationStep, run
     next = await run(scope, operation);
     if (next.failure !== null && operation.failure === null) observe('failed', next.failure.message);
   } catch (thrown) {
-    const failure = unlessStopped(scope, operation, whileUnderWay(asFailure(thrown)));
-    observe('failed', failure.message);
     // However far the step came, what it stopped is known.
     const { application, begun } = scope.journal() ?? operation;
     const reached = { ...operation, application };
+    // Until the change nothing is lost by giving up, and each further try would take another backup first.
+    const isGivenUp = isBeforeChange({ ...operation, begun });
+    const what = asFailure(thrown);
+    const failure = unlessStopped(scope, operation, isGivenUp ? what : whileUnderWay(what));
+    observe('failed', failure.message);
     if (failure.kind === 'retry') {
       if (!begun && (name === 'change' || isBeforeChange(reached))) await letGo(scope, reached);
       throw failure;

@@ -13,6 +13,7 @@ import {
   type TargetStatus,
 } from '../api/target.ts';
 import { applicationStatus, isStopped } from './application.ts';
+import { claim } from './claim.ts';
 import { formatRevisions } from './compare.ts';
 import { retry, type Failure } from './errors.ts';
 import { formatHeads } from './graph.ts';
@@ -57,6 +58,8 @@ export function workingStatus(
     ...status,
     observedGeneration: target.metadata.generation,
     desiredRevisions: declaredRevisions(target.spec),
+    // Whoever is declared meanwhile must not take the database for nobody's.
+    database: claim({ target, status }, operation.origin.identity, now),
     operation,
     // A backup beside it changes nothing of what waits.
     plan: operation.plan.kind === 'backup' ? status.plan : planStatus(operation),

@@ -32,12 +32,15 @@ export async function tidy(
   const { database, store } = held;
   const { seen, kept } = whereItIs(visit, state, ended.aside);
   try {
-    const { backups } = await store.list({ mayBeOld: true });
-    const { old, due } = whatIsOver(visit, state, { backups, kept, operation: ended.operation });
-    if (old.length + due.length === 0) return { ...seen, backups };
+    const known = await store.list({ mayBeOld: true });
+    const over = whatIsOver(visit, state, { backups: known.backups, kept, operation: ended.operation });
+    if (over.old.length + over.due.length === 0) return { ...seen, backups: known.backups };
 
     await using lock = held.isLocked ? null : await database.lock();
-    if (lock === null && !held.isLocked) return { ...seen, backups };
+    if (lock === null && !held.isLocked) return { ...seen, backups: known.backups };
+    // None may go for the sake of newer ones that others have removed meanwhile.
+    const { backups } = await store.list();
+    const { old, due } = whatIsOver(visit, state, { backups, kept, operation: ended.operation });
     for (const { id, external } of old) {
       await store.remove(id);
       if (external !== undefined) tellForgotten(visit, ended.operation, id, external.path);

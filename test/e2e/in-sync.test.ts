@@ -1,4 +1,6 @@
 /** What a target in sync asks of the API server at each look: nothing. And that nothing is begun by what is known so. */
+import { rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
 import { metric } from '../support/operator.ts';
 import { condition, eventually, operatorFor, place, useCluster } from '../support/place.ts';
@@ -50,4 +52,32 @@ test('what others change in the database is found, and so is what is declared an
   await here.wait('unicorn', 'condition=Ready');
   await here.apply('unicorn', 'a1', { interval: '1s' });
   await eventually('it was taken down', async () => (await here.version()) === 'a1');
+});
+
+test('what a MigrationBackup says is put right where somebody else wrote it, and it goes though its backup was broken first', async () => {
+  const { here, anotherLook } = await inSync();
+  const shown = async () => {
+    const { items } = JSON.parse(await here.kubectl(['get', 'migrationbackups', '-o', 'json'])) as {
+      items: { metadata: { name: string }; status?: { backupId?: string; conditions?: { reason: string }[] } }[];
+    };
+    return items[0];
+  };
+  const name = (await shown())?.metadata.name ?? '';
+  const id = (await shown())?.status?.backupId ?? '';
+  expect(id).toMatch(/unicorn/);
+  await anotherLook();
+
+  const nothing = JSON.stringify([{ op: 'remove', path: '/status' }]);
+  await here.kubectl(['patch', 'migrationbackup', name, '--subresource=status', '--type=json', '-p', nothing]);
+  await eventually('it says again what it shows', async () => (await shown())?.status?.backupId === id);
+
+  await writeFile(join(here.backups, id, 'manifest.json'), 'nonsense');
+  await eventually(
+    'it says that its backup is broken',
+    async () => (await shown())?.status?.conditions?.some(({ reason }) => reason === 'BackupInvalid') === true,
+  );
+  await anotherLook();
+  await anotherLook();
+  await rm(join(here.backups, id), { recursive: true });
+  await eventually('it is gone', async () => (await shown()) === undefined);
 });

@@ -184,8 +184,8 @@ async function afterFailure(
       `${describe(error)} Nothing was changed; it is tried again.`,
     );
   }
-  // With another process, and so by another visit.
-  if (error.lost?.kind === 'retry' && place.kind !== 'between' && operation.attempts < maxAttempts) throw error.lost;
+  // With another process, and so by another visit. What was written since the backup may be its own: not once more on that.
+  if (error.lost?.kind === 'retry' && place.kind === 'origin' && operation.attempts < maxAttempts) throw error.lost;
   return giveUp(operation, {
     reason: reasonFor(error, plan),
     // Only a migration that failed by itself tells that the way down can't be trusted; an env.py that can't run, a Python

@@ -66,6 +66,8 @@ export async function check(visit: Visit): Promise<Checked> {
     const due = isDeleted(visit)
       ? deleted
       : (resume === null && refusedNow(visit)) || (await settleWith(visit, store, state));
+    // Two that began to answer for it at the same moment would correct each other for ever.
+    if (resume === null && due.kind === 'due' && due.trigger === 'drift') await refuseRival(visit, state);
     if (resume === null && due.kind === 'settled') {
       const tidied = await tidy(visit, { database, store, isLocked: true }, state, { aside: null, operation: null });
       await scope[Symbol.asyncDispose]();
@@ -126,13 +128,16 @@ const deleted = {
 } as const;
 
 /** Asked where something is declared anew, or was in conflict: a target that settled keeps its database. */
-async function refuseConflict(visit: Visit, { identity }: DatabaseState): Promise<void> {
+async function refuseConflict(visit: Visit, state: DatabaseState): Promise<void> {
   const { status, journal } = visit;
   if (journal !== null) return;
   const wasRefused = status.conditions.some(
     ({ type, status: value, reason }) => type === 'Stalled' && value === 'True' && reason === 'TargetConflict',
   );
-  if (!isNewlyAskedFor(visit) && !wasRefused) return;
+  if (isNewlyAskedFor(visit) || wasRefused) await refuseRival(visit, state);
+}
+
+async function refuseRival(visit: Visit, { identity }: DatabaseState): Promise<void> {
   const rival = findRival(visit, identity, await visit.ports.home.claiming(claimOf(visit.target, identity)));
   if (rival === null) return;
   throw stalled(

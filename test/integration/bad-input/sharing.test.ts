@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 
 import type { MigrationTarget } from '../../../src/api/target.ts';
+import type { Home } from '../../../src/rollback/ports.ts';
 import { reconcile, type Reconciled } from '../../../src/rollback/reconcile.ts';
 import { python, writeHistory, writeTarget, type AlembicProject } from '../../support/alembic.ts';
 import { contentChecksum, query } from '../../support/postgres.ts';
@@ -65,6 +66,64 @@ describe('two targets for one database and version table', () => {
     await requestSecond(scene);
     expect(said((await visitSecond(scene)).outcome)).toMatch(/^ready Downgraded: /);
     expect(await scene.version()).toBe('a1');
+  });
+});
+
+describe('two targets that are declared at the same moment', () => {
+  /** The database at a1, and nobody's any more. */
+  async function shared() {
+    const scene = await watchedScene();
+    await scene.goTo('a1');
+    await rm(join(scene.dir, 'targets', 'unicorn.yaml'));
+    const { dir, database, project, backups } = scene;
+    const spec = { policy: { dataLoss: 'Allow', rehearsal: 'Never', drift: 'Correct' } };
+    return {
+      scene,
+      declare: async (name: string, revision: string) =>
+        writeTarget(dir, { name, database, project, python: await python(), revision, backups, spec }),
+      visit: async (name: string, change: Partial<Home> = {}) => {
+        const declaration = await scene.ports.home.get({ namespace: 'default', name });
+        if (declaration?.kind !== 'target') throw new Error(`no target: ${JSON.stringify(declaration)}`);
+        const ports = { ...scene.ports, home: { ...scene.ports.home, ...change } };
+        const { outcome } = await reconcile(
+          declaration.target,
+          ports,
+          { kind: 'reconcile' },
+          new AbortController().signal,
+        );
+        return said(outcome);
+      },
+    };
+  }
+
+  test('whose operation began first has the database, not who comes while it goes on', async () => {
+    const { scene, declare, visit } = await shared();
+    await using _ = scene;
+    await declare('first', 'a2');
+    await declare('second', 'a1');
+    const meanwhile: string[] = [];
+    const { home } = scene.ports;
+    const first = visit('first', {
+      saveStatus: async (key, status, replaces) => {
+        await home.saveStatus(key, status, replaces);
+        if (status.operation?.step === 'change' && meanwhile.length === 0) meanwhile.push(await visit('second'));
+      },
+    });
+    expect(await first).toMatch(/^ready Upgraded: /);
+    expect(meanwhile).toEqual([expect.stringMatching(/^stalled TargetConflict: Target default\/first /)]);
+  });
+
+  test('of two that did not see each other only one corrects what the other does', async () => {
+    const { scene, declare, visit } = await shared();
+    await using _ = scene;
+    for (const name of ['first', 'second']) {
+      await declare(name, 'a1');
+      expect(await visit(name, { claiming: () => Promise.resolve([]) })).toMatch(/^ready InSync: /);
+    }
+    await declare('first', 'a2');
+    expect(await visit('first')).toMatch(/^ready Upgraded: /);
+    expect(await visit('second')).toMatch(/^stalled TargetConflict: Target default\/first /);
+    expect(await scene.version()).toBe('a2');
   });
 });
 

@@ -1,6 +1,7 @@
 /** Operations that something is in the way of, at a moment that only a wrapped call can name. */
 import { describe, expect, test } from '@jest/globals';
 
+import { retry } from '../../../src/rollback/errors.ts';
 import type { LiveDatabase } from '../../../src/rollback/ports.ts';
 import { reconcile } from '../../../src/rollback/reconcile.ts';
 import { query } from '../../support/postgres.ts';
@@ -86,6 +87,57 @@ test('who lost the lock ends no sessions of the next holder, and is tried again'
   expect(again).toBe(true);
   expect(ended).toBe(1); // when it took the lock
   expect(await scene.version()).toBe('a2');
+});
+
+describe('a change whose program is taken away each time', () => {
+  /** `before`: what it does until then. */
+  async function sceneOf(before: (scene: Scene) => Promise<unknown>) {
+    const runs: string[] = [];
+    let armed = false;
+    const lost = retry('JobLost', 'The Job was lost: drained. It is tried again by itself.');
+    const place = { sqlstate: null, statement: null, file: null, line: null, blockedBy: null, step: null };
+    const scene: Scene = await createScene(16, {
+      history: threeSteps,
+      ports: (ports) => ({
+        ...ports,
+        alembic: {
+          ...ports.alembic,
+          start: async (settings) => {
+            const session = await ports.alembic.start(settings);
+            if (!armed || settings.copy !== null) return session;
+            return Object.assign(session, {
+              migrate: async () => {
+                runs.push(settings.operationId);
+                await before(scene);
+                return { ok: false, error: { ...place, kind: 'died', message: 'It is gone.', committed: null, lost } };
+              },
+            });
+          },
+        },
+      }),
+    });
+    await scene.goTo('a2');
+    armed = true;
+    return { scene, runs };
+  }
+
+  test('is started three times, and then is for a person', async () => {
+    const { scene, runs } = await sceneOf(() => Promise.resolve());
+    await using _ = scene;
+    expect(said((await scene.goTo('a3')).outcome)).toMatch(/^retrying JobLost/);
+    expect(said((await scene.reconcile()).outcome)).toMatch(/^retrying JobLost/);
+    expect(said((await scene.reconcile()).outcome)).toMatch(/^stalled UpgradeFailed: .*as before/);
+    expect(runs).toHaveLength(3);
+  });
+
+  test('is not started again on rows that may be its own', async () => {
+    const { scene, runs } = await sceneOf((current) =>
+      current.query(`INSERT INTO users (id, name) VALUES (5001, 'half')`),
+    );
+    await using _ = scene;
+    expect(said((await scene.goTo('a3')).outcome)).toMatch(/^stalled UpgradeFailed: /);
+    expect(runs).toHaveLength(1);
+  });
 });
 
 describe('a controller that is stopped', () => {

@@ -61,6 +61,18 @@ describe('a rehearsal on another server', () => {
     expect(await databasesThere()).toEqual(['postgres']);
   });
 
+  test('that refuses the password is told to a person, and no backup is taken again and again for it', async () => {
+    await using scene = await onTwoServers();
+    const wrong = Object.assign(new URL(other.superuserUrl), { password: 'wr0ng' });
+    await writeFile(join(scene.dir, 'rehearsal-url'), wrong.href);
+    const { outcome } = await scene.goTo('a2', declared(scene));
+    expect(said(outcome)).toMatch(/^stalled AuthenticationFailed: /);
+    const { lastBackup } = await scene.status();
+    await scene.reconcile();
+    expect((await scene.status()).lastBackup).toEqual(lastBackup);
+    expect(await scene.version()).toBe('a3');
+  });
+
   test('of another major is refused, and one that is not there is told by its field', async () => {
     await using scene = await onTwoServers();
     await writeFile(join(scene.dir, 'rehearsal-url'), 'postgresql://nobody@127.0.0.1:1/postgres');

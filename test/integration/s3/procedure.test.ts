@@ -97,6 +97,25 @@ describe('with backups in a bucket', () => {
     expect(folders).toEqual(new Set([left[0]?.id, '.schemas', '.scripts']));
   });
 
+  test('none goes for the sake of one that somebody else has removed meanwhile', async () => {
+    let hour = 0;
+    await using scene = await createBucketScene(16, {
+      history: threeSteps,
+      spec: { backup: { retention: { minAge: '5h', minCount: 1 } } },
+      ports: (ports) => ({
+        ...ports,
+        clock: { now: () => new Date(Date.parse('2026-01-01T00:00:00Z') + hour * 3_600_000) },
+      }),
+    });
+    await scene.goTo('a1');
+    for (hour of [1, 2]) await scene.reconcile({ kind: 'backup', reason: 'Requested' });
+    const [newest] = await backupsOf(scene);
+    for (const key of await scene.bucket.keys()) if (key.startsWith(`${newest?.id}/`)) await scene.bucket.remove(key);
+    hour = 10;
+    await scene.reconcile();
+    expect((await backupsOf(scene)).map(({ startedAt }) => startedAt)).toEqual(['2026-01-01T01:00:00.000Z']);
+  });
+
   test('an old script’s .sql file is copied there, and restored from there', async () => {
     await using scene = await createBucketScene(16, { history: threeSteps });
     await scene.goTo('a1');
