@@ -29,7 +29,10 @@ export function renderFindings(
   function verdict(): string {
     if (hasFault(findings)) return paint('red', `✗ ${name}: a rollback would fail, for ${count(faults, 'fault')}`);
     return findings.some(({ level }) => level === 'warning')
-      ? paint('yellow', `! ${name}: what is declared finds all that it needs; what is marked ! stands in the way of more`)
+      ? paint(
+          'yellow',
+          `! ${name}: what is declared finds all that it needs; what is marked ! stands in the way of more`,
+        )
       : paint('green', `✓ ${name}: a rollback finds all that it needs`);
   }
 }

@@ -60,12 +60,17 @@ test('a verification that cannot be made undoes nothing, and is made once it can
 
 test('who lost the lock ends no sessions of the next holder, and is tried again', async () => {
   let ended = 0;
+  const holders = `pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND usename = current_user`;
   const losing = {
     revisions: threeSteps.revisions.map((revision) =>
       revision.id === 'a3'
         ? {
             ...revision,
-            up: `op.execute("SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND a.usename = current_user")`,
+            // Whoever is terminated holds it for a moment still.
+            up: `op.execute("""DO $$ BEGIN
+              PERFORM pg_terminate_backend(pid) FROM ${holders};
+              WHILE EXISTS (SELECT FROM ${holders}) LOOP PERFORM pg_sleep(0.01); END LOOP;
+            END $$""")`,
           }
         : revision,
     ),
