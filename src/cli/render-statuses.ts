@@ -3,7 +3,7 @@ import { revisionsText } from '../api/conditions.ts';
 import { declaredRevisions } from '../api/target.ts';
 import type { Declaration } from '../rollback/ports.ts';
 import { statusOf } from '../rollback/status.ts';
-import { keyOfDeclaration } from '../rollback/declaration.ts';
+import { keyOfDeclaration, statusOfDeclaration } from '../rollback/declaration.ts';
 import type { Screen } from './output.ts';
 import { formatAge, formatTable, relativeTime, type Cell, type Style } from './text.ts';
 
@@ -61,7 +61,7 @@ const styles: Readonly<Record<'True' | 'False' | 'Unknown', Style>> = {
 };
 
 function lastBackup(declaration: Declaration, now: Date): string {
-  const last = (declaration.kind === 'invalid' ? declaration.status : statusOf(declaration.target))?.lastBackup ?? null;
+  const last = statusOfDeclaration(declaration)?.lastBackup ?? null;
   return last === null
     ? 'none'
     : `${relativeTime(last.finishedAt, now)}, ${last.verified ? 'verified' : 'not verified'}`;

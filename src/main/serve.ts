@@ -5,6 +5,7 @@ import { createController, type Controller } from '../controller/controller.ts';
 import { listed } from '../controller/listed.ts';
 import { notAllowed, refusalText } from '../rollback/allowed.ts';
 import { isPending, type BackupObject } from '../rollback/backup-objects.ts';
+import { statusOfDeclaration } from '../rollback/declaration.ts';
 import { glance } from '../rollback/glance.ts';
 import type { BackupManifest } from '../rollback/model.ts';
 import { asPart } from '../rollback/migration-errors.ts';
@@ -160,7 +161,7 @@ export async function serve({
   function tellUntold(key: TargetKey, declaration: Declaration): void {
     if (webhook === null || visited.has(keyText(key))) return;
     visited.add(keyText(key));
-    const status = declaration.kind === 'target' ? statusOf(declaration.target) : declaration.status;
+    const status = statusOfDeclaration(declaration);
     const since = new Date(beganAt.getTime() - toldAgainMs);
     if (status !== null) for (const notice of missedNotices(key, status, since)) webhook.notify(notice);
   }
@@ -191,7 +192,7 @@ export async function serve({
     if (approvalObjects === undefined || !approvalObjects.has(key)) return null;
     const declaration = await home.get(key);
     if (declaration === null) return approvalObjects.tell(key, null);
-    const status = declaration.kind === 'target' ? statusOf(declaration.target) : declaration.status;
+    const status = statusOfDeclaration(declaration);
     return approvalObjects.tell(key, { digest: status?.plan?.digest ?? null });
   }
 

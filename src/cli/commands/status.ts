@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type Context } from '../context.ts';
+import type { Context } from '../context.ts';
 import { keyOfDeclaration } from '../../rollback/declaration.ts';
 import { exitCodes, type ExitCode } from '../exit-codes.ts';
 import type { Invoke } from '../invoke.ts';

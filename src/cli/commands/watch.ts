@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { Declaration } from '../../rollback/ports.ts';
-import { type Context } from '../context.ts';
+import type { Context } from '../context.ts';
 import { keyOfDeclaration } from '../../rollback/declaration.ts';
 import { exitCodes, type ExitCode } from '../exit-codes.ts';
 import type { Invoke } from '../invoke.ts';
