@@ -1,15 +1,17 @@
 /**
  * `npm run build`: the program in dist/, as a few files of JavaScript that hold the libraries too (ADR 16), with whatever
- * else lies in src/ (the Python driver) beside it. `node scripts/build.ts DIR` builds into another folder.
+ * else lies in src/ (the Python driver) beside it. `node scripts/build.ts DIR` builds into another folder, and
+ * `node scripts/build.ts DIR FILE…` other programs with it, each in a file of its own name.
  */
 import { cp, glob, readFile, rm } from 'node:fs/promises';
-import { join, relative, resolve } from 'node:path';
+import { basename, join, relative, resolve } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 import { writeNotices } from './lib/notices.ts';
 
 const root = join(import.meta.dirname, '..');
 const src = join(root, 'src');
-const out = resolve(process.argv[2] ?? join(root, 'dist'));
+const [given = join(root, 'dist'), ...others] = process.argv.slice(2);
+const out = resolve(given);
 /** What libraries in CommonJS find in their files. */
 const commonJs = `import { createRequire } from 'node:module';
 const require = createRequire(import.meta.url), { filename: __filename, dirname: __dirname } = import.meta;`;
@@ -25,7 +27,9 @@ const apart: ReadonlySet<string> = new Set([
 await rm(out, { recursive: true, force: true });
 const { metafile } = await build({
   absWorkingDir: root,
-  entryPoints: [join(src, 'main.ts')],
+  entryPoints: Object.fromEntries(
+    [join(src, 'main.ts'), ...others].map((file) => [basename(file, '.ts'), resolve(file)]),
+  ),
   outdir: out,
   bundle: true,
   platform: 'node',
@@ -50,7 +54,7 @@ await writeNotices(metafile, root, join(out, 'THIRD-PARTY-NOTICES.txt'));
 /**
  * Our modules as they are bundled. What is beside one is looked for from where it lies in src/, whichever file of dist/ it
  * became part of. What is imported lazily is evaluated as late as before, but lies in the same file: to find and open
- * another one takes longer than to read on.
+ * another one takes longer than to read on, and one in CommonJS would have no names there.
  */
 function ours(): Plugin {
   return {
@@ -60,7 +64,7 @@ function ours(): Plugin {
         const place = `new URL(${JSON.stringify(relative(src, path))}, import.meta.url).href`;
         const contents = (await readFile(path, 'utf8'))
           .replaceAll('import.meta.url', place)
-          .replaceAll(/\bimport\('(\.[^']+)'\)/g, (lazy, module: string) =>
+          .replaceAll(/\bimport\('([^']+)'\)/g, (lazy, module: string) =>
             apart.has(module) ? lazy : `Promise.resolve().then(() => require('${module}'))`,
           );
         return { loader: 'ts', contents };
