@@ -15,6 +15,7 @@ import { serve } from '../../src/main/serve.ts';
 import type { Clock } from '../../src/rollback/ports.ts';
 import { apiServer, namespace, type ApiServer } from '../support/apiserver.ts';
 import { controllerAccount, installClusterWide } from '../support/manifests.ts';
+import { program } from '../support/program.ts';
 
 const digest = '0123456789abcdef';
 const other = 'fedcba9876543210';
@@ -395,7 +396,6 @@ describe('manifests/', () => {
 });
 
 describe('migration-target approve', () => {
-  const program = join(import.meta.dirname, '../../bin/migration-target');
   const command = (kubeconfig: string, ns: string, ...args: readonly string[]): Promise<Ran> =>
     run(process.execPath, [program, '--kubeconfig', kubeconfig, '-n', ns, ...args], {
       env: { PATH: process.env['PATH'] ?? '', HOME: folder, NO_COLOR: '1', SUDO_USER: 'root' },

@@ -21,6 +21,7 @@ import { targetDocument, writeHistory, type AlembicProject, type HistorySpec } f
 import { apiServer, namespace, type ApiServer } from '../support/apiserver.ts';
 import { controllerAccount, installClusterWide } from '../support/manifests.ts';
 import { createDatabase, testServer, type TestDatabase } from '../support/postgres.ts';
+import { program } from '../support/program.ts';
 
 const history: HistorySpec = {
   revisions: [
@@ -411,7 +412,6 @@ describe('a backup that the controller took', () => {
 });
 
 describe('the command line in a cluster', () => {
-  const program = join(import.meta.dirname, '../../bin/migration-target');
   const command = ({ ns }: Place, ...args: readonly string[]): Promise<Ran> =>
     run(process.execPath, [program, '--kubeconfig', server.kubeconfig, '-n', ns, ...args], {
       env: { PATH: process.env['PATH'] ?? '', HOME: folder, NO_COLOR: '1' },

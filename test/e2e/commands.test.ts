@@ -6,6 +6,7 @@ import { run } from '../../scripts/lib/run.ts';
 import { sql, type HistorySpec } from '../support/alembic.ts';
 import { operatorFor, place, useCluster, type Place } from '../support/place.ts';
 import { contentChecksum, query } from '../support/postgres.ts';
+import { program } from '../support/program.ts';
 
 useCluster();
 
@@ -224,7 +225,7 @@ test('kubectl finds the program as its plugin, which then names its commands as 
   await here.apply('unicorn', 'a1');
   const plugins = join(here.dir, 'plugins');
   await mkdir(plugins);
-  await symlink(join(import.meta.dirname, '../../bin/migration-target'), join(plugins, 'kubectl-migration_target'));
+  await symlink(program, join(plugins, 'kubectl-migration_target'));
   const env = {
     PATH: [plugins, dirname(process.execPath), process.env['PATH']].join(delimiter),
     HOME: here.dir,

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
 import { run } from '../../scripts/lib/run.ts';
 import { python } from '../support/alembic.ts';
+import { program } from '../support/program.ts';
 import { createScene, said, threeSteps } from '../support/scene.ts';
 
 test('apply --yes shows its plan and carries it out with one Python', async () => {
@@ -15,7 +16,6 @@ test('apply --yes shows its plan and carries it out with one Python', async () =
   await chmod(counting, 0o755);
   await scene.declare({ revision: 'a2', alembic: { python: counting } });
 
-  const program = join(import.meta.dirname, '../../bin/migration-target');
   const env = { ...process.env, MIGRATION_TARGET_PG_BIN: scene.database.server.binDir };
   const applied = await run(process.execPath, [program, '--dir', scene.dir, 'apply', 'unicorn', '--yes'], { env });
 

@@ -14,6 +14,7 @@ import { operationSteps, type OperationStep } from '../../src/rollback/model.ts'
 import { contentChecksum, majors, query, testServer } from './postgres.ts';
 import type { CrashRequest } from './crash-runner.ts';
 import type { Call, Moment } from './killpoints.ts';
+import { crashRunner } from './program.ts';
 import { createScene, type Major, type Scene, type SceneOptions } from './scene.ts';
 
 const node = join(import.meta.dirname, '../../node_modules/.bin/node');
@@ -203,13 +204,9 @@ async function killAt(request: CrashRequest, whom: 'alone' | 'with its children'
 
 /** The runner's first line of output; when this resolves the runner has ended. */
 async function firstLine(request: CrashRequest, onLine: (pid: number) => Promise<void> | void): Promise<string> {
-  const child = spawn(
-    node,
-    ['--disable-warning=ExperimentalWarning', join(import.meta.dirname, './crash-runner.ts'), JSON.stringify(request)],
-    {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    },
-  );
+  const child = spawn(node, [crashRunner, JSON.stringify(request)], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   const errors: string[] = [];
   createInterface(child.stderr).on('line', (line) => errors.push(line));
   let first = '';

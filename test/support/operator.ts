@@ -1,14 +1,10 @@
 /** The program as a user starts it: the controller as a child process, and single commands, against a real API server. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { join } from 'node:path';
 
 import { run } from '../../scripts/lib/run.ts';
 import type { Ran } from '../../scripts/lib/run.ts';
-
-const program = join(import.meta.dirname, '../../bin/migration-target');
-/** The same, but for where a pod finds its service account. */
-const programInPod = join(import.meta.dirname, 'in-pod.ts');
+import { program, programInPod } from './program.ts';
 
 export interface OperatorOptions {
   readonly kubeconfig: string;

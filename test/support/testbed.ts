@@ -28,6 +28,7 @@ import { ensureVenv } from '../../scripts/lib/python.ts';
 import type { Venv } from '../../scripts/lib/python.ts';
 import { imageArchives, images } from './cluster-images.ts';
 import { majors } from './majors.ts';
+import { buildProgram } from './program.ts';
 
 /** What a test may ask for, and what it gets. `venv`: by the name of a file in scripts/requirements. */
 export interface TestBed {
@@ -140,8 +141,8 @@ const bed: TestBed = {
 };
 
 let server: Server | null = null;
-/** Graphs of migrations that are remembered during this run. */
-let graphs: string | null = null;
+/** Of this run: the program, built, and the graphs of migrations that are remembered. */
+let folder: string | null = null;
 
 /** Opens the test bed to jest's workers. */
 export async function setUp(): Promise<void> {
@@ -167,8 +168,9 @@ export async function setUp(): Promise<void> {
   await once(server, 'listening');
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('a TCP socket has no port');
-  graphs = await mkdtemp(join(tmpdir(), 'migration-target-graphs-'));
-  process.env['MIGRATION_TARGET_GRAPHS'] = graphs;
+  folder = await mkdtemp(join(tmpdir(), 'migration-target-tests-'));
+  await buildProgram(join(folder, 'package'));
+  process.env['MIGRATION_TARGET_GRAPHS'] = join(folder, 'graphs');
   // Processes in Node that tests start would strip and compile the whole program each time.
   process.env['NODE_COMPILE_CACHE'] ??= join(cacheDirectory(), 'node-compile-cache');
   process.env['MIGRATION_TARGET_TESTBED'] = `http://127.0.0.1:${address.port}/${secret}`;
@@ -218,8 +220,8 @@ export async function tearDown(): Promise<void> {
   server?.closeAllConnections();
   server?.close();
   server = null;
-  if (graphs !== null) await rm(graphs, { recursive: true, force: true });
-  graphs = null;
+  if (folder !== null) await rm(folder, { recursive: true, force: true });
+  folder = null;
   const servers: readonly { stop(): Promise<void> }[] = [
     ...(await postgresServers.all()),
     ...(await apiServers.all()),

@@ -6,11 +6,10 @@ import { delimiter, join } from 'node:path';
 
 import { python, type AlembicProject, type HistorySpec, writeHistory, writeTarget } from '../../support/alembic.ts';
 import { createDatabase, type DatabaseOptions, type TestDatabase } from '../../support/postgres.ts';
+import { program } from '../../support/program.ts';
 
 /** What the command line does does not depend on the server's major, so it is tried on one. */
 export const major = 16;
-
-const bin = join(import.meta.dirname, '../../../bin/migration-target');
 
 export interface Ended {
   readonly code: number | null;
@@ -103,8 +102,8 @@ export async function createBench(
 }
 
 /** Runs the program with no terminal anywhere. */
-export function startProgram(args: readonly string[], env: NodeJS.ProcessEnv, program = bin): Running {
-  const child = spawn(process.execPath, [program, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+export function startProgram(args: readonly string[], env: NodeJS.ProcessEnv, from = program): Running {
+  const child = spawn(process.execPath, [from, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const out: Buffer[] = [];
   const err: Buffer[] = [];
   child.stdout.on('data', (chunk: Buffer) => out.push(chunk));

@@ -7,6 +7,7 @@ import { parse } from 'yaml';
 import type { BackupManifest } from '../../../src/rollback/model.ts';
 import { alembic } from '../../support/alembic.ts';
 import { contentChecksum, query } from '../../support/postgres.ts';
+import { program } from '../../support/program.ts';
 import { contentOf, createBench, startProgram, twoSteps, type Bench } from './bench.ts';
 
 interface PlanJson {
@@ -328,7 +329,7 @@ describe('what is refused, and how', () => {
   test('as a plugin of kubectl it calls itself what people typed', async () => {
     await using bench = await createBench(twoSteps);
     const link = join(bench.dir, '..', 'kubectl-migration_target');
-    await symlink(join(import.meta.dirname, '../../../bin/migration-target'), link);
+    await symlink(program, link);
     const { code, stdout } = await startProgram(['--help'], process.env, link).ended;
     expect(code).toBe(0);
     expect(stdout).toContain('Usage: kubectl migration-target [options] [command]');

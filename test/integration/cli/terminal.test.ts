@@ -3,10 +3,10 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { contentChecksum } from '../../support/postgres.ts';
+import { program, sources } from '../../support/program.ts';
 import { ctrlC, onTerminal } from '../../support/terminal.ts';
 import { contentOf, createBench, startProgram, twoSteps, type Bench } from './bench.ts';
 
-const program = join(import.meta.dirname, '../../../bin/migration-target');
 const colour = /\u001b\[\d*(?:;\d+)*m/;
 
 let bench: Bench;
@@ -70,7 +70,9 @@ test('status of a folder loads neither the client of Kubernetes nor that of Post
     const hook = `import { registerHooks } from 'node:module'; import { appendFileSync } from 'node:fs';
       registerHooks({ load(url, context, next) { appendFileSync(${JSON.stringify(list)}, url + '\\n'); return next(url, context); } });`;
     const options = `--import=data:text/javascript,${encodeURIComponent(hook)}`;
-    expect(await startProgram(args, { ...environment(), NODE_OPTIONS: options }).ended).toMatchObject({ code: 0 });
+    expect(await startProgram(args, { ...environment(), NODE_OPTIONS: options }, sources).ended).toMatchObject({
+      code: 0,
+    });
     return readFile(list, 'utf8');
   };
   const heavy = /node_modules\/(?:@kubernetes\/client-node|pg)\/|src\/adapters\/(?:kubernetes|postgres|alembic)\//;
