@@ -1,6 +1,7 @@
 /** The whole procedure with every kind of env.py: to the head, two steps down, and up again, with every row. */
 import { describe, expect, test } from '@jest/globals';
 import type { OperationEvent } from '../../src/rollback/ports.ts';
+import { describeInTurn } from '../support/in-turn.ts';
 import { environments, type HistorySpec } from '../support/alembic.ts';
 import { contentChecksum, inTurn, majors } from '../support/postgres.ts';
 import { createScene, said, threeSteps } from '../support/scene.ts';
@@ -41,8 +42,8 @@ const flavours: readonly (readonly [string, Flavour])[] = [
   ],
 ];
 
-describe.each(majors)('PostgreSQL %i: the procedure goes up, two steps down and up again with', (major) => {
-  test('the env.py "psycopg"', () => expectUpDownUp(major, { history: { env: 'psycopg' } }));
+describeInTurn('the procedure goes up, two steps down and up again with', (major, testOnce) => {
+  testOnce('the env.py "psycopg"', () => expectUpDownUp(major, { history: { env: 'psycopg' } }));
 });
 
 describe('the procedure goes up, two steps down and up again with', () => {

@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, test } from '@jest/globals';
 
 import { run } from '../../scripts/lib/run.ts';
 import type { Ran } from '../../scripts/lib/run.ts';
+import { describeInTurn } from '../support/in-turn.ts';
 import { python } from '../support/alembic.ts';
 import { contentChecksum, createDatabase, majors, query } from '../support/postgres.ts';
 import type { TestDatabase } from '../support/postgres.ts';
@@ -45,8 +46,8 @@ async function columns(database: TestDatabase, table: string): Promise<string[]>
   return rows.map((row) => row.column_name);
 }
 
-describe.each(majors)('the sample application on PostgreSQL %i', (major) => {
-  test('its migrations lead from nothing to what its models say, and its seed fills that', async () => {
+describeInTurn('the sample application', (major, testOnce) => {
+  testOnce('its migrations lead from nothing to what its models say, and its seed fills that', async () => {
     await using database = await createDatabase(major);
     await must(database, 'alembic', 'upgrade', 'head');
     await must(database, 'alembic', 'check');

@@ -1,8 +1,9 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
+import { describeInTurn } from '../../support/in-turn.ts';
 import { sql } from '../../support/alembic.ts';
-import { createDatabase, inTurn, majors, query } from '../../support/postgres.ts';
+import { createDatabase, inTurn, query } from '../../support/postgres.ts';
 import { open } from '../postgres/open.ts';
 import { envOf, failedWith, openRehearsal, tablesOf, withDriver } from './rehearsal-scene.ts';
 import { outputOf, up } from './scene.ts';
@@ -115,8 +116,8 @@ def second(driver):
   });
 });
 
-describe.each(majors)('PostgreSQL %i: a rehearsal refuses another database', (major) => {
-  test('the live one, reached past all of the drivers’ functions: before any statement', async () => {
+describeInTurn('a rehearsal refuses another database', (major, testOnce) => {
+  testOnce('the live one, reached past all of the drivers’ functions: before any statement', async () => {
     const before = 'import psycopg2.extensions';
     const engine = 'create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.extensions.connection(URL))';
     await using scene = await openRehearsal(major, (live) => ({
@@ -127,7 +128,7 @@ describe.each(majors)('PostgreSQL %i: a rehearsal refuses another database', (ma
     await scene.expectLiveUnchanged();
   });
 
-  test('a driver that nobody knows how to lead: before it connects', async () => {
+  testOnce('a driver that nobody knows how to lead: before it connects', async () => {
     const before = `
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
@@ -155,7 +156,7 @@ registry.register("postgresql.unheard_of", "unheard_of", "Dialect")
     await scene.expectLiveUnchanged();
   });
 
-  test('of another variable', async () => {
+  testOnce('of another variable', async () => {
     await using other = await createDatabase(major);
     const envPy = envOf('', 'create_engine(os.environ["REPORTS_URL"])');
     await using scene = await openRehearsal(major, () => ({ revisions: [tried], envPy }), {
@@ -166,7 +167,7 @@ registry.register("postgresql.unheard_of", "unheard_of", "Dialect")
     await scene.expectLiveUnchanged();
   });
 
-  test('of a service', async () => {
+  testOnce('of a service', async () => {
     const body =
       'import os, psycopg\nopen("services", "w").write("[reports]\\nhost=localhost\\ndbname=reports\\n")\nos.environ["PGSERVICEFILE"] = "services"\npsycopg.connect("service=reports")';
     await using scene = await openRehearsal(major, () => ({ revisions: [{ id: 'a1', up: body }] }));
@@ -337,8 +338,8 @@ describe('a rehearsal refuses, before it runs,', () => {
   });
 });
 
-describe.each(majors)('PostgreSQL %i: a rehearsal refuses, before it runs,', (major) => {
-  test('a statement on a connection that went past all of the drivers’ functions', async () => {
+describeInTurn('a rehearsal refuses, before it runs,', (major, testOnce) => {
+  testOnce('a statement on a connection that went past all of the drivers’ functions', async () => {
     const engine =
       'create_engine("postgresql+psycopg2://", creator=lambda: __import__("psycopg2").extensions.connection(URL))';
     await using scene = await openRehearsal(major, (live, copy) => ({
@@ -350,7 +351,7 @@ describe.each(majors)('PostgreSQL %i: a rehearsal refuses, before it runs,', (ma
     await scene.expectLiveUnchanged();
   });
 
-  test('what a migration then swallows', async () => {
+  testOnce('what a migration then swallows', async () => {
     const body = `try:\n    ${sql('CREATE ROLE nobody_at_all')}\nexcept Exception:\n    pass`;
     await using scene = await openRehearsal(major, () => ({ revisions: [{ id: 'a1', up: body }] }));
     expect(await scene.rehearse([], up('a1'))).toEqual(failedWith({ kind: 'escaped', message: wayOut, line: 13 }));
@@ -358,8 +359,8 @@ describe.each(majors)('PostgreSQL %i: a rehearsal refuses, before it runs,', (ma
   });
 });
 
-describe.each(majors)('PostgreSQL %i: what a rehearsal can’t hold back', (major) => {
-  test('a program of a program, on the live database: is seen there by its name', async () => {
+describeInTurn('what a rehearsal can’t hold back', (major, testOnce) => {
+  testOnce('a program of a program, on the live database: is seen there by its name', async () => {
     const run = 'import subprocess\nsubprocess.run(["sh", "./report.sh"], check=True)';
     // Whatever the target declares.
     const env = { PGAPPNAME: 'unicorn' };
@@ -377,7 +378,7 @@ describe.each(majors)('PostgreSQL %i: what a rehearsal can’t hold back', (majo
     ]);
   });
 
-  test('what holds to the copy is no stray', async () => {
+  testOnce('what holds to the copy is no stray', async () => {
     await using scene = await openRehearsal(major, () => ({
       revisions: [{ id: 'a1', up: sql('SELECT pg_sleep(0.3)') }],
     }));

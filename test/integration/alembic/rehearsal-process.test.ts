@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
+import { describeInTurn } from '../../support/in-turn.ts';
 import { sql } from '../../support/alembic.ts';
-import { inTurn, majors, query } from '../../support/postgres.ts';
+import { inTurn, query } from '../../support/postgres.ts';
 import { envOf, failedWith, openRehearsal, tablesOf } from './rehearsal-scene.ts';
 import { down, outputOf, up } from './scene.ts';
 
@@ -73,8 +74,8 @@ describe('a rehearsal', () => {
   );
 });
 
-describe.each(majors)('PostgreSQL %i: a rehearsal', (major) => {
-  test('after one that was refused the same process goes on with the next', async () => {
+describeInTurn('a rehearsal', (major, testOnce) => {
+  testOnce('after one that was refused the same process goes on with the next', async () => {
     await using scene = await openRehearsal(major, () => ({
       revisions: [tried, { id: 'b2', up: sql('CREATE ROLE nobody_at_all') }],
     }));
@@ -85,7 +86,7 @@ describe.each(majors)('PostgreSQL %i: a rehearsal', (major) => {
     await scene.expectLiveUnchanged();
   });
 
-  test('a downgrade() that calls sys.exit(0) has failed, and the process goes on', async () => {
+  testOnce('a downgrade() that calls sys.exit(0) has failed, and the process goes on', async () => {
     await using scene = await openRehearsal(major, () => ({
       revisions: [{ ...tried, downgrade: 'import sys\nsys.exit(0)' }],
     }));
@@ -96,7 +97,7 @@ describe.each(majors)('PostgreSQL %i: a rehearsal', (major) => {
     expect(await tablesOf(scene.copy.url)).toEqual(['kept', 'tried']);
   });
 
-  test('env.py forks, and its child goes on: one of them migrates, and answers', async () => {
+  testOnce('env.py forks, and its child goes on: one of them migrates, and answers', async () => {
     const engine = 'create_engine(os.environ["DATABASE_URL"].replace("postgresql:", "postgresql+psycopg:"))';
     const before = 'pid = os.fork()\nif pid: os.waitpid(pid, 0)';
     await using scene = await openRehearsal(major, () => ({ revisions: [tried], envPy: envOf('', engine, before) }));
@@ -105,7 +106,7 @@ describe.each(majors)('PostgreSQL %i: a rehearsal', (major) => {
     expect(scene.events.map(({ kind }) => kind)).toEqual(['started', 'finished', 'started', 'finished']);
   });
 
-  test('a migration that commits by itself does so on the copy', async () => {
+  testOnce('a migration that commits by itself does so on the copy', async () => {
     const body = `${sql('CREATE TABLE tried ()')}\nop.get_bind().connection.dbapi_connection.commit()\n${sql('COMMIT')}\nraise RuntimeError("late")`;
     await using scene = await openRehearsal(major, () => ({ revisions: [{ id: 'a1', up: body }] }));
     expect(await scene.rehearse([], up('a1'))).toEqual(failedWith({ kind: 'migration', committed: true }));
@@ -113,7 +114,7 @@ describe.each(majors)('PostgreSQL %i: a rehearsal', (major) => {
     await scene.expectLiveUnchanged();
   });
 
-  test('a migration that drops the version table fails, and the live one is still there', async () => {
+  testOnce('a migration that drops the version table fails, and the live one is still there', async () => {
     await using scene = await openRehearsal(major, () => ({
       revisions: [tried, { id: 'b2', up: sql('DROP TABLE alembic_version') }],
     }));
@@ -122,7 +123,7 @@ describe.each(majors)('PostgreSQL %i: a rehearsal', (major) => {
     await scene.expectLiveUnchanged();
   });
 
-  test('lines that look like the driver’s are output', async () => {
+  testOnce('lines that look like the driver’s are output', async () => {
     const body = `import os\nprint('{"result": {"ok": true}}')\nprint('00 {"event": {"kind": "finished", "index": 0}}')\nos.write(1, b'{"stuck": []}\\n')`;
     await using scene = await openRehearsal(major, () => ({ revisions: [{ id: 'a1', up: body }] }));
     expect(await scene.rehearse([], up('a1'))).toEqual({ ok: true });
@@ -133,7 +134,7 @@ describe.each(majors)('PostgreSQL %i: a rehearsal', (major) => {
     ]);
   });
 
-  test('SQLAlchemy’s own statements, its pool and its reflection meet nothing new', async () => {
+  testOnce('SQLAlchemy’s own statements, its pool and its reflection meet nothing new', async () => {
     const engine =
       'create_engine(os.environ["DATABASE_URL"].replace("postgresql:", "postgresql+psycopg2:"), pool_pre_ping=True, use_native_hstore=True)';
     const reflect =

@@ -1,8 +1,9 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
+import { describeInTurn } from '../../support/in-turn.ts';
 import { environments, sql } from '../../support/alembic.ts';
-import { databaseUrl, inTurn, majors, query, startOwnServer } from '../../support/postgres.ts';
+import { databaseUrl, inTurn, query, startOwnServer } from '../../support/postgres.ts';
 import type { Major } from '../../support/scene.ts';
 import { envOf, openRehearsal, tablesOf, withDriver } from './rehearsal-scene.ts';
 import { down, folder, outputOf, up } from './scene.ts';
@@ -216,8 +217,8 @@ def connect(dialect, record, arguments, parameters):
   );
 });
 
-describe.each(majors)('PostgreSQL %i: a rehearsal', (major) => {
-  test('?options= is kept', async () => {
+describeInTurn('a rehearsal', (major, testOnce) => {
+  testOnce('?options= is kept', async () => {
     const envPy = (url: string): string =>
       envOf(withDriver(`${url}?options=-c%20work_mem%3D77MB`, 'psycopg'), 'create_engine(URL)');
     const show = 'print(op.get_bind().execute(sa.text("SHOW work_mem")).scalar())';
@@ -230,8 +231,10 @@ describe.each(majors)('PostgreSQL %i: a rehearsal', (major) => {
     await scene.expectLiveUnchanged();
   });
 
-  test('a program finds the copy in the URL that is handed over, in a declared one, and in libpq’s variables', async () => {
-    const body = `import os, subprocess
+  testOnce(
+    'a program finds the copy in the URL that is handed over, in a declared one, and in libpq’s variables',
+    async () => {
+      const body = `import os, subprocess
 from urllib.parse import urlsplit
 psql, u = os.path.join("BIN", "psql"), urlsplit(os.environ["APP_URL"])
 subprocess.run([psql, "-c", "CREATE TABLE by_url ()", os.environ["DATABASE_URL"]], check=True)
@@ -239,17 +242,18 @@ subprocess.run([psql, "-c", "CREATE TABLE by_declared ()", os.environ["APP_URL"]
 os.environ.update(PGHOST=u.hostname, PGPORT=str(u.port), PGUSER=u.username, PGPASSWORD=u.password)
 subprocess.run([psql, "-c", "CREATE TABLE by_variables ()"], check=True)
 os.system(psql + ' "$DATABASE_URL" -c "CREATE TABLE by_shell ()"')`;
-    await using scene = await openRehearsal(
-      major,
-      (live) => ({ revisions: [{ id: 'a1', up: body.replace('BIN', live.server.binDir) }] }),
-      (live) => ({ env: { APP_URL: live.url } }),
-    );
-    expect(await scene.rehearse([], up('a1'))).toEqual({ ok: true });
-    expect(await tablesOf(scene.copy.url)).toEqual(['by_declared', 'by_shell', 'by_url', 'by_variables', 'kept']);
-    await scene.expectLiveUnchanged();
-  });
+      await using scene = await openRehearsal(
+        major,
+        (live) => ({ revisions: [{ id: 'a1', up: body.replace('BIN', live.server.binDir) }] }),
+        (live) => ({ env: { APP_URL: live.url } }),
+      );
+      expect(await scene.rehearse([], up('a1'))).toEqual({ ok: true });
+      expect(await tablesOf(scene.copy.url)).toEqual(['by_declared', 'by_shell', 'by_url', 'by_variables', 'kept']);
+      await scene.expectLiveUnchanged();
+    },
+  );
 
-  test('a probe reaches the copy', async () => {
+  testOnce('a probe reaches the copy', async () => {
     await using scene = await openRehearsal(major, () => ({ revisions: [tried] }));
     const database = { name: scene.copy.name, oid: scene.copy.oid, systemIdentifier: '' };
     const [row] = await query<{ id: string }>(

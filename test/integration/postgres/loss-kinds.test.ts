@@ -1,8 +1,9 @@
 /** Kinds of tables, columns and values. */
-import { describe, expect, test } from '@jest/globals';
+import { expect } from '@jest/globals';
 import pg from 'pg';
 
-import { createDatabase, majors, query } from '../../support/postgres.ts';
+import { describeInTurn } from '../../support/in-turn.ts';
+import { createDatabase, query } from '../../support/postgres.ts';
 import { copy, loses, none, rehearse, restoreScratch, within } from './rehearse.ts';
 import { failureOf, open, silent } from './open.ts';
 
@@ -47,8 +48,8 @@ const values: readonly (readonly [type: string, was: string, is: string])[] = [
 const oddCollation = `DO $$ BEGIN EXECUTE format('CREATE COLLATION odd FROM %I', coalesce((SELECT collname FROM pg_collation
   WHERE collprovider = 'c' AND collname NOT IN ('C', 'POSIX') AND collencoding IN (-1, 6) ORDER BY collname DESC LIMIT 1), 'C')); END $$;`;
 
-describe.each(majors)('PostgreSQL %i', (major) => {
-  test('a value of any type that changes is told, and one that does not is not', async () => {
+describeInTurn('by its kind', (major, testOnce) => {
+  testOnce('a value of any type that changes is told, and one that does not is not', async () => {
     const column = (index: number): string => `"C ""${index}"`;
     const sql = `CREATE TYPE mood AS ENUM ('glad', 'sad'); CREATE DOMAIN positive AS int CHECK (VALUE > 0);
       ${oddCollation}
@@ -68,7 +69,7 @@ describe.each(majors)('PostgreSQL %i', (major) => {
     }
   });
 
-  test.each([
+  testOnce.each([
     ['an enum label', "ALTER TYPE mood RENAME VALUE 'glad' TO 'happy'", ['m', 'c']],
     ['an attribute of a composite type', 'ALTER TYPE pair DROP ATTRIBUTE i', ['p', 'c']],
     ['a column of a table whose rows are values elsewhere', 'ALTER TABLE r DROP COLUMN i', ['r']],
@@ -82,7 +83,7 @@ describe.each(majors)('PostgreSQL %i', (major) => {
     });
   });
 
-  test.each([
+  testOnce.each([
     ['numeric', '1.5', 'int', 'b::int', 1],
     ['numeric', '2', 'int', 'b::int', 0],
     ['numeric(10,2)', '1.50', 'numeric(12,4)', 'b', 0],
@@ -107,7 +108,7 @@ describe.each(majors)('PostgreSQL %i', (major) => {
     ]);
   });
 
-  test('what is generated or an identity is no loss by itself', async () => {
+  testOnce('what is generated or an identity is no loss by itself', async () => {
     const sql = `CREATE TABLE t (k int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, a int, s int GENERATED ALWAYS AS (a + 1) STORED,
         x int GENERATED ALWAYS AS (a * 2) STORED ${major >= 18 ? ', v int GENERATED ALWAYS AS (a * 3) VIRTUAL' : ''});
       INSERT INTO t (a) VALUES (1), (2)`;
@@ -150,13 +151,13 @@ describe.each(majors)('PostgreSQL %i', (major) => {
        ALTER TABLE n DROP x; INSERT INTO n (j, i) SELECT j, i FROM p2; DROP TABLE p2; ALTER TABLE p ATTACH PARTITION n FOR VALUES FROM (10) TO (20)`,
     ],
   ] as const;
-  test.each([...alwaysHarmless, ...harmlessByOid])('partitions: %s loses nothing in a copy', async (_, change) => {
+  testOnce.each([...alwaysHarmless, ...harmlessByOid])('partitions: %s loses nothing in a copy', async (_, change) => {
     expect(await rehearse({ major, sql: parts, change })).toEqual(none);
   });
-  test.each(alwaysHarmless)('partitions: %s loses nothing of an older state', async (_, change) => {
+  testOnce.each(alwaysHarmless)('partitions: %s loses nothing of an older state', async (_, change) => {
     expect(await rehearse({ major, sql: parts, change, how: 'apart' })).toEqual(none);
   });
-  test.each([
+  testOnce.each([
     ['a dropped partition', 'DROP TABLE p1', { rowsGone: 10 }],
     ['all partitions', 'DROP TABLE p1; DROP TABLE p2', { rowsGone: 15 }],
     ['the whole table', 'DROP TABLE p', { gone: true, rowsGone: 15 }],
@@ -170,7 +171,7 @@ describe.each(majors)('PostgreSQL %i', (major) => {
       });
   });
 
-  test('a partition that was moved into another table loses what is lost there', async () => {
+  testOnce('a partition that was moved into another table loses what is lost there', async () => {
     const change = 'ALTER TABLE p ATTACH PARTITION q FOR VALUES FROM (20) TO (30); DELETE FROM p WHERE i IN (1, 25)';
     expect(await rehearse({ major, sql: parts, change })).toEqual({
       tables: [loses('public.p', 15, { rowsGone: 1 }), loses('public.q', 2, { rowsGone: 1 })],
@@ -179,7 +180,7 @@ describe.each(majors)('PostgreSQL %i', (major) => {
     });
   });
 
-  test('tables that inherit are told by themselves', async () => {
+  testOnce('tables that inherit are told by themselves', async () => {
     const sql = `CREATE TABLE a (i int PRIMARY KEY, v text); CREATE TABLE b (w text) INHERITS (a);
       INSERT INTO a VALUES (1, 'a'); INSERT INTO b VALUES (1, 'b', 'w'), (2, 'b', 'w')`;
     expect(await rehearse({ major, sql, change: 'DELETE FROM ONLY a; DELETE FROM b WHERE i = 2' })).toEqual({
@@ -189,7 +190,7 @@ describe.each(majors)('PostgreSQL %i', (major) => {
     });
   });
 
-  test('without a key, each of several equal rows counts', async () => {
+  testOnce('without a key, each of several equal rows counts', async () => {
     const sql = `CREATE TABLE t (a int, b int); INSERT INTO t SELECT 1, 1 FROM generate_series(1, 5); INSERT INTO t VALUES (1, NULL), (NULL, 1), (NULL, NULL);
       CREATE TABLE nothing (); INSERT INTO nothing DEFAULT VALUES; INSERT INTO nothing DEFAULT VALUES`;
     const change = `DELETE FROM t WHERE ctid IN (SELECT ctid FROM t WHERE a = 1 AND b = 1 LIMIT 2); UPDATE t SET b = 2 WHERE a IS NULL AND b IS NULL;
@@ -202,7 +203,7 @@ describe.each(majors)('PostgreSQL %i', (major) => {
       });
   });
 
-  test('a key of several columns, in collations of different order, and of odd names', async () => {
+  testOnce('a key of several columns, in collations of different order, and of odd names', async () => {
     const name = 'é'.repeat(31);
     const sql = `CREATE SCHEMA "S ""."; ${oddCollation}
       CREATE TABLE "S "".".${name} ("K'1" text COLLATE odd, "k.2" text COLLATE "C", "g""" int GENERATED ALWAYS AS (1) STORED, "V V" int, PRIMARY KEY ("K'1", "k.2"));
@@ -215,7 +216,7 @@ describe.each(majors)('PostgreSQL %i', (major) => {
     });
   });
 
-  test('a policy hides no row', async () => {
+  testOnce('a policy hides no row', async () => {
     const sql = `CREATE TABLE t (i int PRIMARY KEY); INSERT INTO t VALUES (1), (2); ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY; CREATE POLICY p ON t USING (i = 2)`;
     expect(await rehearse({ major, sql, change: 'DELETE FROM t WHERE i = 1', as: 'admin' })).toEqual({
       tables: [loses('public.t', 2, { rowsGone: 1 })],
@@ -224,21 +225,24 @@ describe.each(majors)('PostgreSQL %i', (major) => {
     });
   });
 
-  test('views, foreign and temporary tables and what an extension made are not compared, unlogged tables are', async () => {
-    const sql = `CREATE TABLE t AS SELECT 1 AS i; CREATE MATERIALIZED VIEW m AS SELECT * FROM t; CREATE VIEW v AS SELECT * FROM t;
+  testOnce(
+    'views, foreign and temporary tables and what an extension made are not compared, unlogged tables are',
+    async () => {
+      const sql = `CREATE TABLE t AS SELECT 1 AS i; CREATE MATERIALIZED VIEW m AS SELECT * FROM t; CREATE VIEW v AS SELECT * FROM t;
       CREATE UNLOGGED TABLE u AS SELECT 1 AS i; CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w; CREATE FOREIGN TABLE f (i int) SERVER s;
       CREATE TABLE p (i int) PARTITION BY LIST (i); CREATE FOREIGN TABLE p1 PARTITION OF p FOR VALUES IN (1) SERVER s; CREATE TABLE p2 PARTITION OF p DEFAULT; INSERT INTO p VALUES (2)`;
-    const change =
-      'DROP MATERIALIZED VIEW m; DROP VIEW v; DROP FOREIGN TABLE f; DROP FOREIGN TABLE p1; TRUNCATE u; DELETE FROM p2';
-    expect(await rehearse({ major, sql, change: 'SELECT 1', as: 'admin' })).toEqual(none);
-    expect(await rehearse({ major, sql, change, as: 'admin' })).toEqual({
-      tables: [loses('public.p', 1, { rowsGone: 1 }), loses('public.u', 1, { rowsGone: 1 })],
-      moreTables: 0,
-      rows: 2,
-    });
-  });
+      const change =
+        'DROP MATERIALIZED VIEW m; DROP VIEW v; DROP FOREIGN TABLE f; DROP FOREIGN TABLE p1; TRUNCATE u; DELETE FROM p2';
+      expect(await rehearse({ major, sql, change: 'SELECT 1', as: 'admin' })).toEqual(none);
+      expect(await rehearse({ major, sql, change, as: 'admin' })).toEqual({
+        tables: [loses('public.p', 1, { rowsGone: 1 }), loses('public.u', 1, { rowsGone: 1 })],
+        moreTables: 0,
+        rows: 2,
+      });
+    },
+  );
 
-  test.each(['owner', 'admin'] as const)('large objects, as %s', async (as) => {
+  testOnce.each(['owner', 'admin'] as const)('large objects, as %s', async (as) => {
     const sql = `SELECT lo_from_bytea(100, 'a'), lo_from_bytea(200, decode(repeat('ab', 5000), 'hex')), lo_from_bytea(300, 'c'), lo_create(400)`;
     const change = `SELECT lo_unlink(100), lo_put(200, 4000, 'x'), lo_put(300, 0, 'c')`;
     for (const how of ['copy', 'apart'] as const) {
@@ -253,7 +257,7 @@ describe.each(majors)('PostgreSQL %i', (major) => {
     }
   });
 
-  test('beyond so many rows that may differ nothing is told row by row, and nobody knows the sum', async () => {
+  testOnce('beyond so many rows that may differ nothing is told row by row, and nobody knows the sum', async () => {
     const sql = `CREATE TABLE t (i int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'v' FROM generate_series(1, 20000) i; CREATE TABLE u AS SELECT 1 AS i;`;
     const change = "UPDATE t SET v = 'w'; DELETE FROM t WHERE i = 1; DELETE FROM u";
     expect(await rehearse({ major, sql, change, mostRows: 5000 })).toEqual({
@@ -276,7 +280,7 @@ describe.each(majors)('PostgreSQL %i', (major) => {
     });
   });
 
-  test('many tables are compared, and the worst 256 are told', async () => {
+  testOnce('many tables are compared, and the worst 256 are told', async () => {
     const sql = `DO $$ BEGIN FOR i IN 1..300 LOOP EXECUTE format('CREATE TABLE t%s (i int PRIMARY KEY)', i); EXECUTE format('INSERT INTO t%s SELECT generate_series(1, %s)', i, i); END LOOP; END $$`;
     const change = `DO $$ BEGIN FOR i IN 1..300 LOOP EXECUTE format('DELETE FROM t%s', i); END LOOP; END $$`;
     const { tables, moreTables, rows } = await rehearse({ major, sql, change });
@@ -289,7 +293,7 @@ describe.each(majors)('PostgreSQL %i', (major) => {
     });
   });
 
-  test('ten thousand tables take no more locks at once than a server has', async () => {
+  testOnce('ten thousand tables take no more locks at once than a server has', async () => {
     await using database = await createDatabase(major);
     await using live = await open(database);
     const before = await restoreScratch(live, database);
@@ -309,7 +313,7 @@ describe.each(majors)('PostgreSQL %i', (major) => {
       });
   });
 
-  test('half of many rows that change are told, over several reads', async () => {
+  testOnce('half of many rows that change are told, over several reads', async () => {
     const sql = `CREATE TABLE t (i int PRIMARY KEY, v text, w text); INSERT INTO t SELECT i, 'v', i FROM generate_series(1, 30000) i`;
     const change =
       "UPDATE t SET v = 'w' WHERE i % 2 = 0; DELETE FROM t WHERE i > 29000; INSERT INTO t SELECT i FROM generate_series(40001, 60000) i";
@@ -321,7 +325,7 @@ describe.each(majors)('PostgreSQL %i', (major) => {
       });
   });
 
-  test('tells how many tables are compared of how many', async () => {
+  testOnce('tells how many tables are compared of how many', async () => {
     await using database = await createDatabase(major, {
       sql: 'CREATE TABLE a AS SELECT 1 AS i; CREATE TABLE b AS SELECT 1 AS i',
     });
@@ -341,7 +345,7 @@ describe.each(majors)('PostgreSQL %i', (major) => {
     });
   });
 
-  test('ends what runs on the server where it is not wanted any more', async () => {
+  testOnce('ends what runs on the server where it is not wanted any more', async () => {
     await using database = await createDatabase(major, { sql: 'CREATE TABLE a AS SELECT 1 AS i' });
     await using live = await open(database, { lockTimeoutSeconds: 600 });
     const before = await restoreScratch(live, database);

@@ -1,7 +1,7 @@
-import { describe, expect, test } from '@jest/globals';
+import { expect } from '@jest/globals';
 
 import type { TableLoss } from '../../../src/rollback/model.ts';
-import { majors } from '../../support/postgres.ts';
+import { describeInTurn } from '../../support/in-turn.ts';
 import { loses, none, rehearse } from './rehearse.ts';
 
 /** Five rows: `a` is in all of them, `b` in two. */
@@ -108,16 +108,16 @@ const harmless: readonly (readonly [what: string, change: string])[] = [
   ['another primary key', 'ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD PRIMARY KEY (a)'],
 ];
 
-describe.each(majors)('PostgreSQL %i: of a change in a copy', (major) => {
-  test.each(both)('%s is told', async (_, change, loss, rows) => {
+describeInTurn('of a change in a copy', (major, testOnce) => {
+  testOnce.each(both)('%s is told', async (_, change, loss, rows) => {
     expect(await rehearse({ major, sql, change })).toEqual(t(rows, loss));
   });
 
-  test.each(harmless)('%s loses nothing', async (_, change) => {
+  testOnce.each(harmless)('%s loses nothing', async (_, change) => {
     expect(await rehearse({ major, sql, change })).toEqual(none);
   });
 
-  test.each([
+  testOnce.each([
     ['a table', 'ALTER TABLE t RENAME TO u; CREATE TABLE t (id int)'],
     ['a schema', 'CREATE SCHEMA s; ALTER TABLE t SET SCHEMA s; ALTER SCHEMA s RENAME TO z'],
     ['columns', 'ALTER TABLE t RENAME id TO k; ALTER TABLE t RENAME a TO c; ALTER TABLE t RENAME b TO a'],
@@ -129,7 +129,7 @@ describe.each(majors)('PostgreSQL %i: of a change in a copy', (major) => {
     expect(await rehearse({ major, sql, change })).toEqual(none);
   });
 
-  test('a table is told by the name that it had, whatever it is called by then', async () => {
+  testOnce('a table is told by the name that it had, whatever it is called by then', async () => {
     expect(
       await rehearse({
         major,
@@ -141,16 +141,16 @@ describe.each(majors)('PostgreSQL %i: of a change in a copy', (major) => {
   });
 });
 
-describe.each(majors)('PostgreSQL %i: of an older state', (major) => {
-  test.each(both)('%s is told', async (_, change, loss, rows) => {
+describeInTurn('of an older state', (major, testOnce) => {
+  testOnce.each(both)('%s is told', async (_, change, loss, rows) => {
     expect(await rehearse({ major, sql, change, how: 'apart' })).toEqual(t(rows, loss));
   });
 
-  test.each(harmless)('%s loses nothing', async (_, change) => {
+  testOnce.each(harmless)('%s loses nothing', async (_, change) => {
     expect(await rehearse({ major, sql, change, how: 'apart' })).toEqual(none);
   });
 
-  test('what goes by a name that is not there counts as gone', async () => {
+  testOnce('what goes by a name that is not there counts as gone', async () => {
     expect(await rehearse({ major, sql, change: 'ALTER TABLE t RENAME TO u', how: 'apart' })).toEqual(
       t(5, { gone: true, rowsGone: 5 }),
     );

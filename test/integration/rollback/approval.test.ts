@@ -1,8 +1,9 @@
 /** What would lose data waits for a person, who approves that very plan, once, and no more than they were shown. */
 import { describe, expect, test } from '@jest/globals';
 
+import { describeInTurn } from '../../support/in-turn.ts';
 import { writeHistory } from '../../support/alembic.ts';
-import { contentChecksum, majors, query } from '../../support/postgres.ts';
+import { contentChecksum, query } from '../../support/postgres.ts';
 import { createScene, preparedOnce, said, type Scene, threeSteps } from '../../support/scene.ts';
 
 const key = { namespace: 'default', name: 'unicorn' };
@@ -29,8 +30,8 @@ const steps = (scene: Scene, since: number): string[] =>
     .slice(since)
     .flatMap((event) => (event.kind === 'step' && event.state === 'finished' ? [event.step] : []));
 
-describe.each(majors)('PostgreSQL %i: an approval', (major) => {
-  test('of the plan that waits lets it happen, once, and the report and the history say whose it was', async () => {
+describeInTurn('an approval', (major, testOnce) => {
+  testOnce('of the plan that waits lets it happen, once, and the report and the history say whose it was', async () => {
     await using scene = await waiting(major);
     const name = await approve(scene, await digestOf(scene));
     const before = scene.observed.length;
@@ -51,7 +52,7 @@ describe.each(majors)('PostgreSQL %i: an approval', (major) => {
     expect(await scene.version()).toBe('a3');
   });
 
-  test('of the fallback that the copy led to lets the backup be restored', async () => {
+  testOnce('of the fallback that the copy led to lets the backup be restored', async () => {
     const revisions = threeSteps.revisions.map((revision) =>
       revision.id === 'a2' ? { ...revision, downgrade: `raise RuntimeError('no way back')` } : revision,
     );

@@ -6,7 +6,8 @@ import { describe, expect, test } from '@jest/globals';
 
 import type { OperationEvent } from '../../../src/rollback/ports.ts';
 import { reconcile } from '../../../src/rollback/reconcile.ts';
-import { contentChecksum, majors, query } from '../../support/postgres.ts';
+import { describeInTurn } from '../../support/in-turn.ts';
+import { contentChecksum, query } from '../../support/postgres.ts';
 import { createScene, preparedOnce, said, type Scene, threeSteps } from '../../support/scene.ts';
 
 const withDowngrade = (id: string, downgrade: string) => ({
@@ -24,29 +25,32 @@ const upgraded = preparedOnce(async (major, history) => {
   return scene;
 });
 
-describe.each(majors)('PostgreSQL %i: a downgrade that raises', (major) => {
-  test('is followed by the backup at the desired revision, swapped in; the old database is kept aside', async () => {
-    await using scene = await upgraded(major, raising);
-    const before = await contentChecksum(scene.database.adminUrl);
-    const { outcome, status } = await scene.goTo('a1');
-    expect(outcome).toMatchObject({
-      kind: 'ready',
-      reason: 'RestoredFromBackup',
-      // First where the database is now, then what that cost, what is kept, and last why.
-      message: expect.stringMatching(
-        /^Database \S+ was restored from backup \S+ of \S+, at a1, and verified\. What was written since then is not in it \(rows before → now: public\.users 1001 → 1000\)\. The database as it was is kept as \S+ until \S+\. The downgrade could not be trusted: downgrade of a2: RuntimeError: no way back/,
-      ),
-    });
-    expect(await scene.version()).toBe('a1');
-    expect(await scene.query('SELECT count(*)::int AS n FROM users')).toEqual([{ n: 1000 }]);
+describeInTurn('a downgrade that raises', (major, testOnce) => {
+  testOnce(
+    'is followed by the backup at the desired revision, swapped in; the old database is kept aside',
+    async () => {
+      await using scene = await upgraded(major, raising);
+      const before = await contentChecksum(scene.database.adminUrl);
+      const { outcome, status } = await scene.goTo('a1');
+      expect(outcome).toMatchObject({
+        kind: 'ready',
+        reason: 'RestoredFromBackup',
+        // First where the database is now, then what that cost, what is kept, and last why.
+        message: expect.stringMatching(
+          /^Database \S+ was restored from backup \S+ of \S+, at a1, and verified\. What was written since then is not in it \(rows before → now: public\.users 1001 → 1000\)\. The database as it was is kept as \S+ until \S+\. The downgrade could not be trusted: downgrade of a2: RuntimeError: no way back/,
+        ),
+      });
+      expect(await scene.version()).toBe('a1');
+      expect(await scene.query('SELECT count(*)::int AS n FROM users')).toEqual([{ n: 1000 }]);
 
-    const aside = status.keptAside[0];
-    expect(outcome.message).toContain(aside?.name);
-    expect(await scene.databases()).toEqual([scene.database.name, aside?.name]);
-    const url = new URL(scene.database.adminUrl);
-    url.pathname = `/${encodeURIComponent(aside?.name ?? '')}`;
-    expect(await contentChecksum(url.href)).toBe(before);
-  });
+      const aside = status.keptAside[0];
+      expect(outcome.message).toContain(aside?.name);
+      expect(await scene.databases()).toEqual([scene.database.name, aside?.name]);
+      const url = new URL(scene.database.adminUrl);
+      url.pathname = `/${encodeURIComponent(aside?.name ?? '')}`;
+      expect(await contentChecksum(url.href)).toBe(before);
+    },
+  );
 });
 
 describe('a downgrade that raises', () => {

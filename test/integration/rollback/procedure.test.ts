@@ -1,11 +1,11 @@
-import { describe, expect, test } from '@jest/globals';
+import { expect } from '@jest/globals';
 
-import { majors } from '../../support/postgres.ts';
+import { describeInTurn } from '../../support/in-turn.ts';
 import { contentChecksum } from '../../support/postgres.ts';
 import { createScene, said, threeSteps } from '../../support/scene.ts';
 
-describe.each(majors)('PostgreSQL %i: the procedure', (major) => {
-  test('upgrades an empty database, several steps in one go', async () => {
+describeInTurn('the procedure', (major, testOnce) => {
+  testOnce('upgrades an empty database, several steps in one go', async () => {
     await using scene = await createScene(major, { history: threeSteps });
     const { outcome } = await scene.goTo('a3');
     expect(said(outcome)).toMatch(/^ready Upgraded: /);
@@ -19,7 +19,7 @@ describe.each(majors)('PostgreSQL %i: the procedure', (major) => {
     expect(await scene.databases()).toEqual([scene.database.name]);
   });
 
-  test('downgrades several steps in one go, with a verified backup of before', async () => {
+  testOnce('downgrades several steps in one go, with a verified backup of before', async () => {
     await using scene = await createScene(major, { history: threeSteps });
     await scene.goTo('a3');
     const { outcome, status } = await scene.goTo('a1');
@@ -41,7 +41,7 @@ describe.each(majors)('PostgreSQL %i: the procedure', (major) => {
     expect(await scene.query(`SELECT 1 FROM information_schema.columns WHERE column_name = 'email'`)).toEqual([]);
   });
 
-  test('does nothing where the database is there, and starts no Python', async () => {
+  testOnce('does nothing where the database is there, and starts no Python', async () => {
     await using scene = await createScene(major, { history: threeSteps });
     await scene.goTo('a2');
     const before = await contentChecksum(scene.database.adminUrl);
@@ -52,7 +52,7 @@ describe.each(majors)('PostgreSQL %i: the procedure', (major) => {
     expect(await contentChecksum(scene.database.adminUrl)).toBe(before);
   });
 
-  test('tells of a downgrade that the policy forbids, and does nothing of it', async () => {
+  testOnce('tells of a downgrade that the policy forbids, and does nothing of it', async () => {
     await using scene = await createScene(major, { history: threeSteps });
     await scene.goTo('a2');
     const before = await contentChecksum(scene.database.adminUrl);

@@ -2,7 +2,8 @@
 import { describe, expect, test } from '@jest/globals';
 
 import type { OperationEvent } from '../../../src/rollback/ports.ts';
-import { contentChecksum, majors } from '../../support/postgres.ts';
+import { describeInTurn } from '../../support/in-turn.ts';
+import { contentChecksum } from '../../support/postgres.ts';
 import { createScene, type Major, preparedOnce, said, type Scene, threeSteps } from '../../support/scene.ts';
 
 const withRevision = (id: string, changes: { readonly up?: string; readonly downgrade?: string }) => ({
@@ -36,101 +37,120 @@ async function upgraded(major: Major, history = threeSteps): Promise<{ scene: Sc
 const onlyLive = (scene: Scene, aside: readonly { readonly name: string }[] = []): Promise<void> =>
   expect(scene.databases()).resolves.toEqual([scene.database.name, ...aside.map(({ name }) => name)].sort());
 
-describe.each(majors)('PostgreSQL %i: a rehearsal', (major) => {
-  test('runs there, back, and there again on a copy, before the same runs on the database; no copy stays', async () => {
-    const { scene, since } = await upgraded(major);
-    await using _ = scene;
-    const { outcome, status } = await scene.goTo('a2', policy('RequireApproval'));
-    expect(said(outcome)).toMatch(/^ready Downgraded: /);
-    expect(since()).toEqual(['copy down a3', 'copy up a3', 'copy down a3', 'live down a3']);
-    expect(status.conditions).toContainEqual(
-      expect.objectContaining({ type: 'Rehearsed', status: 'True', reason: 'RehearsalPassed' }),
-    );
-    await onlyLive(scene);
-  });
+describeInTurn('a rehearsal', (major, testOnce) => {
+  testOnce(
+    'runs there, back, and there again on a copy, before the same runs on the database; no copy stays',
+    async () => {
+      const { scene, since } = await upgraded(major);
+      await using _ = scene;
+      const { outcome, status } = await scene.goTo('a2', policy('RequireApproval'));
+      expect(said(outcome)).toMatch(/^ready Downgraded: /);
+      expect(since()).toEqual(['copy down a3', 'copy up a3', 'copy down a3', 'live down a3']);
+      expect(status.conditions).toContainEqual(
+        expect.objectContaining({ type: 'Rehearsed', status: 'True', reason: 'RehearsalPassed' }),
+      );
+      await onlyLive(scene);
+    },
+  );
 
-  test('measures what a dropped column takes away, and the target waits without a lock and without retrying', async () => {
-    const { scene, since } = await upgraded(major);
-    await using _ = scene;
-    const before = await contentChecksum(scene.database.adminUrl);
-    const { outcome, status, again } = await scene.goTo('a1', policy('RequireApproval'));
-    expect(outcome).toMatchObject({
-      kind: 'awaitingApproval',
-      message: expect.stringMatching(
-        /The downgrade to a1 would lose data: 1,001 rows in 1 table: public\.users \(column email goes, with 1,001 values\)\. .*migration-target approve unicorn --plan [0-9a-f]{16} --max-row-loss 1001/,
-      ),
-    });
-    expect(again).toBe(false);
-    expect(status.operation).toBeNull();
-    expect(status.plan).toMatchObject({
-      digest: expect.stringMatching(/^[0-9a-f]{16}$/),
-      loss: {
-        measured: true,
-        rows: 1001,
-        tables: [{ table: 'public.users', columnsGone: [{ column: 'email', values: 1001 }] }],
-      },
-    });
-    expect(status.plan?.loss?.objects).toContainEqual(expect.stringContaining('users_email'));
-    expect(status.conditions).toContainEqual(
-      expect.objectContaining({ type: 'ApprovalRequired', status: 'True', reason: 'ApprovalRequired' }),
-    );
-    expect(status.history[0]).toMatchObject({ kind: 'rehearsal', result: 'success', reason: 'ApprovalRequired' });
-    expect(since().filter((step) => step.startsWith('live'))).toEqual([]);
-    expect(await contentChecksum(scene.database.adminUrl)).toBe(before);
-    await onlyLive(scene);
+  testOnce(
+    'measures what a dropped column takes away, and the target waits without a lock and without retrying',
+    async () => {
+      const { scene, since } = await upgraded(major);
+      await using _ = scene;
+      const before = await contentChecksum(scene.database.adminUrl);
+      const { outcome, status, again } = await scene.goTo('a1', policy('RequireApproval'));
+      expect(outcome).toMatchObject({
+        kind: 'awaitingApproval',
+        message: expect.stringMatching(
+          /The downgrade to a1 would lose data: 1,001 rows in 1 table: public\.users \(column email goes, with 1,001 values\)\. .*migration-target approve unicorn --plan [0-9a-f]{16} --max-row-loss 1001/,
+        ),
+      });
+      expect(again).toBe(false);
+      expect(status.operation).toBeNull();
+      expect(status.plan).toMatchObject({
+        digest: expect.stringMatching(/^[0-9a-f]{16}$/),
+        loss: {
+          measured: true,
+          rows: 1001,
+          tables: [{ table: 'public.users', columnsGone: [{ column: 'email', values: 1001 }] }],
+        },
+      });
+      expect(status.plan?.loss?.objects).toContainEqual(expect.stringContaining('users_email'));
+      expect(status.conditions).toContainEqual(
+        expect.objectContaining({ type: 'ApprovalRequired', status: 'True', reason: 'ApprovalRequired' }),
+      );
+      expect(status.history[0]).toMatchObject({ kind: 'rehearsal', result: 'success', reason: 'ApprovalRequired' });
+      expect(since().filter((step) => step.startsWith('live'))).toEqual([]);
+      expect(await contentChecksum(scene.database.adminUrl)).toBe(before);
+      await onlyLive(scene);
 
-    const events = scene.observed.length;
-    expect((await scene.reconcile()).outcome.kind).toBe('awaitingApproval');
-    expect(scene.observed.slice(events)).toEqual([]);
-  });
+      const events = scene.observed.length;
+      expect((await scene.reconcile()).outcome.kind).toBe('awaitingApproval');
+      expect(scene.observed.slice(events)).toEqual([]);
+    },
+  );
 
-  test('that fails ends before the database is touched: stalled, with the statement, its SQLSTATE, file and line', async () => {
-    const history = withRevision('a2', { downgrade: `op.execute("ALTER TABLE users DROP COLUMN nowhere")` });
-    await using scene = await createScene(major, { history });
-    await scene.goTo('a3');
-    const before = await contentChecksum(scene.database.adminUrl);
-    const events = scene.observed.length;
-    const { outcome, status } = await scene.goTo('a1', policy('Allow'));
-    expect(said(outcome)).toMatch(
-      /^stalled RehearsalFailed: On a copy of \S+ the downgrade to a1 failed: downgrade of a2: .*nowhere.* \(SQLSTATE 42703\)\. At \S*a2\S*\.py:\d+\. Statement: ALTER TABLE users DROP COLUMN nowhere.*There is no other way: .*The database itself was not touched\./s,
-    );
-    expect(ran(scene.observed.slice(events))).toEqual(['copy down a3', 'copy down a2']);
-    expect(await contentChecksum(scene.database.adminUrl)).toBe(before);
-    expect(await scene.version()).toBe('a3');
-    expect(status.conditions).toContainEqual(expect.objectContaining({ type: 'Rehearsed', status: 'False' }));
-    expect(status.history[0]).toMatchObject({ kind: 'rehearsal', result: 'failure', reason: 'RehearsalFailed' });
-    await onlyLive(scene);
-  });
+  testOnce(
+    'that fails ends before the database is touched: stalled, with the statement, its SQLSTATE, file and line',
+    async () => {
+      const history = withRevision('a2', { downgrade: `op.execute("ALTER TABLE users DROP COLUMN nowhere")` });
+      await using scene = await createScene(major, { history });
+      await scene.goTo('a3');
+      const before = await contentChecksum(scene.database.adminUrl);
+      const events = scene.observed.length;
+      const { outcome, status } = await scene.goTo('a1', policy('Allow'));
+      expect(said(outcome)).toMatch(
+        /^stalled RehearsalFailed: On a copy of \S+ the downgrade to a1 failed: downgrade of a2: .*nowhere.* \(SQLSTATE 42703\)\. At \S*a2\S*\.py:\d+\. Statement: ALTER TABLE users DROP COLUMN nowhere.*There is no other way: .*The database itself was not touched\./s,
+      );
+      expect(ran(scene.observed.slice(events))).toEqual(['copy down a3', 'copy down a2']);
+      expect(await contentChecksum(scene.database.adminUrl)).toBe(before);
+      expect(await scene.version()).toBe('a3');
+      expect(status.conditions).toContainEqual(expect.objectContaining({ type: 'Rehearsed', status: 'False' }));
+      expect(status.history[0]).toMatchObject({ kind: 'rehearsal', result: 'failure', reason: 'RehearsalFailed' });
+      await onlyLive(scene);
+    },
+  );
 
-  test('that fails goes straight to the fallback, where loss is allowed: nothing runs on the database', async () => {
-    const { scene, since } = await upgraded(
-      major,
-      withRevision('a2', { downgrade: `raise RuntimeError('no way back')` }),
-    );
-    await using _ = scene;
-    const { outcome, status } = await scene.goTo('a1', policy('Allow'));
-    expect(said(outcome)).toMatch(
-      /^ready RestoredFromBackup: .*On a copy of \S+ the downgrade to a1 failed: .*no way back/s,
-    );
-    expect(since()).toEqual(['copy down a3', 'copy down a2']);
-    expect(await scene.version()).toBe('a1');
-    await onlyLive(scene, status.keptAside);
-  });
+  testOnce(
+    'that fails goes straight to the fallback, where loss is allowed: nothing runs on the database',
+    async () => {
+      const { scene, since } = await upgraded(
+        major,
+        withRevision('a2', { downgrade: `raise RuntimeError('no way back')` }),
+      );
+      await using _ = scene;
+      const { outcome, status } = await scene.goTo('a1', policy('Allow'));
+      expect(said(outcome)).toMatch(
+        /^ready RestoredFromBackup: .*On a copy of \S+ the downgrade to a1 failed: .*no way back/s,
+      );
+      expect(since()).toEqual(['copy down a3', 'copy down a2']);
+      expect(await scene.version()).toBe('a1');
+      await onlyLive(scene, status.keptAside);
+    },
+  );
 
-  test('that fails waits with the loss of the fallback, table by table, where an approval is required', async () => {
-    const { scene } = await upgraded(major, withRevision('a2', { downgrade: `raise RuntimeError('no way back')` }));
-    await using _ = scene;
-    const { outcome, status } = await scene.goTo('a1', policy('RequireApproval'));
-    expect(said(outcome)).toMatch(
-      /^awaitingApproval .*no way back.*restoring backup \S+ instead would lose data: 1,001 rows/s,
-    );
-    // How long a restore would take was seen on the copy.
-    expect(status.rehearsal?.estimateSeconds).toBeGreaterThan(0);
-    expect(status.plan?.loss?.tables).toEqual([
-      expect.objectContaining({ table: 'public.users', rowsGone: 1, columnsGone: [{ column: 'email', values: 1001 }] }),
-    ]);
-    expect(await scene.version()).toBe('a3');
-  });
+  testOnce(
+    'that fails waits with the loss of the fallback, table by table, where an approval is required',
+    async () => {
+      const { scene } = await upgraded(major, withRevision('a2', { downgrade: `raise RuntimeError('no way back')` }));
+      await using _ = scene;
+      const { outcome, status } = await scene.goTo('a1', policy('RequireApproval'));
+      expect(said(outcome)).toMatch(
+        /^awaitingApproval .*no way back.*restoring backup \S+ instead would lose data: 1,001 rows/s,
+      );
+      // How long a restore would take was seen on the copy.
+      expect(status.rehearsal?.estimateSeconds).toBeGreaterThan(0);
+      expect(status.plan?.loss?.tables).toEqual([
+        expect.objectContaining({
+          table: 'public.users',
+          rowsGone: 1,
+          columnsGone: [{ column: 'email', values: 1001 }],
+        }),
+      ]);
+      expect(await scene.version()).toBe('a3');
+    },
+  );
 });
 
 describe('a rehearsal', () => {

@@ -6,8 +6,9 @@ import pg from 'pg';
 
 import { retry, stalled } from '../../../src/rollback/errors.ts';
 import type { LiveDatabase, Ports } from '../../../src/rollback/ports.ts';
+import { describeInTurn } from '../../support/in-turn.ts';
 import { sql } from '../../support/alembic.ts';
-import { majors, query } from '../../support/postgres.ts';
+import { query } from '../../support/postgres.ts';
 import { createScene, type Major, said, type Scene, threeSteps } from '../../support/scene.ts';
 
 const raising = {
@@ -56,26 +57,29 @@ async function setUpAnew(major: Major, ports?: (ports: Ports) => Ports): Promise
 const setUpNotes = ({ observed }: Scene): readonly string[] =>
   observed.flatMap((event) => (event.kind === 'note' && event.message.includes(' is set up ') ? [event.message] : []));
 
-describe.each(majors)('PostgreSQL %i: the fallback to an older backup', (major) => {
-  test('leaves grants, settings, limit and comment as they are now, and tells what was otherwise, without values', async () => {
-    await using scene = await setUpAnew(major);
-    const before = await setUpOf(scene);
-    const { outcome, status } = await scene.goTo('a1');
-    expect(said(outcome)).toMatch(/^ready RestoredFromBackup: /);
-    expect(await setUpOf(scene)).toEqual(before);
+describeInTurn('the fallback to an older backup', (major, testOnce) => {
+  testOnce(
+    'leaves grants, settings, limit and comment as they are now, and tells what was otherwise, without values',
+    async () => {
+      await using scene = await setUpAnew(major);
+      const before = await setUpOf(scene);
+      const { outcome, status } = await scene.goTo('a1');
+      expect(said(outcome)).toMatch(/^ready RestoredFromBackup: /);
+      expect(await setUpOf(scene)).toEqual(before);
 
-    const [told] = setUpNotes(scene);
-    const report = await readFile(status.history[0]?.report ?? '', 'utf8');
-    expect(report).toContain(told);
-    expect(told).toContain('the connection limit (5 in the backup, 7 now)');
-    expect(told).toContain('the comment');
-    expect(told).toContain(`GRANT CONNECT TO "reader of ${scene.database.name}" (only in the backup)`);
-    expect(told).toContain('ALTER DATABASE SET "myapp"."token" (another value)');
-    expect(told).toContain('ALTER DATABASE SET "work_mem" (only in the backup)');
-    expect(told).toContain('ALTER DATABASE SET "search_path" (only now)');
-    expect(told).not.toContain(scene.database.owner);
-    expect(`${report}${JSON.stringify(scene.observed)}${JSON.stringify(status)}`).not.toContain('s3cret');
-  });
+      const [told] = setUpNotes(scene);
+      const report = await readFile(status.history[0]?.report ?? '', 'utf8');
+      expect(report).toContain(told);
+      expect(told).toContain('the connection limit (5 in the backup, 7 now)');
+      expect(told).toContain('the comment');
+      expect(told).toContain(`GRANT CONNECT TO "reader of ${scene.database.name}" (only in the backup)`);
+      expect(told).toContain('ALTER DATABASE SET "myapp"."token" (another value)');
+      expect(told).toContain('ALTER DATABASE SET "work_mem" (only in the backup)');
+      expect(told).toContain('ALTER DATABASE SET "search_path" (only now)');
+      expect(told).not.toContain(scene.database.owner);
+      expect(`${report}${JSON.stringify(scene.observed)}${JSON.stringify(status)}`).not.toContain('s3cret');
+    },
+  );
 });
 
 describe('a restore that was cut off', () => {

@@ -1,8 +1,9 @@
 /** What other sessions do around a change is theirs: it is in the backup, or the change is not made; it is never undone. */
-import { describe, expect, test } from '@jest/globals';
+import { expect, test } from '@jest/globals';
 
 import type { LiveDatabase, Ports } from '../../../src/rollback/ports.ts';
-import { majors, query } from '../../support/postgres.ts';
+import { describeInTurn } from '../../support/in-turn.ts';
+import { query } from '../../support/postgres.ts';
 import { createScene, said, threeSteps, type Major, type Scene } from '../../support/scene.ts';
 
 /** The real adapter, with other sessions' work right after one of its calls: nowhere else could that moment be met. */
@@ -56,8 +57,8 @@ const backupsAt = async (scene: Scene): Promise<number> => {
 };
 const rows = async (scene: Scene): Promise<unknown> => (await scene.query('SELECT count(*)::int AS n FROM users'))[0];
 
-describe.each(majors)('PostgreSQL %i: what others write between the backup and the change', (major) => {
-  test('is in the backup, since that is taken again', async () => {
+describeInTurn('what others write between the backup and the change', (major, testOnce) => {
+  testOnce('is in the backup, since that is taken again', async () => {
     await using scene = await sceneWith(major, 'dump', once(insert));
     const { outcome } = await scene.goTo('a3');
     expect(said(outcome)).toMatch(/^ready Upgraded: .*public\.users/s);
@@ -65,7 +66,7 @@ describe.each(majors)('PostgreSQL %i: what others write between the backup and t
     expect(await rows(scene)).toEqual({ n: 1001 });
   });
 
-  test('again and again, stops the operation: nothing was changed, and their rows stay', async () => {
+  testOnce('again and again, stops the operation: nothing was changed, and their rows stay', async () => {
     await using scene = await sceneWith(major, 'dump', () => insert);
     const { outcome, again } = await scene.goTo('a3');
     expect(said(outcome)).toMatch(/^stalled WritersActive: .*public\.users.*Stop the application/);
@@ -76,7 +77,7 @@ describe.each(majors)('PostgreSQL %i: what others write between the backup and t
     expect(await scene.databases()).toEqual([scene.database.name]);
   });
 
-  test('is not undone where it is a table, or a column after another backup', async () => {
+  testOnce('is not undone where it is a table, or a column after another backup', async () => {
     const theirs = ['CREATE TABLE theirs (id int)', 'ALTER TABLE users ADD COLUMN theirs text'];
     await using scene = await sceneWith(major, 'dump', (count) => theirs[count - 1] ?? null);
     const { outcome } = await scene.goTo('a3');
@@ -86,7 +87,7 @@ describe.each(majors)('PostgreSQL %i: what others write between the backup and t
     expect(await scene.databases()).toEqual([scene.database.name]);
   });
 
-  test('is planned for anew where they moved the revision', async () => {
+  testOnce('is planned for anew where they moved the revision', async () => {
     const moved = "UPDATE alembic_version SET version_num = 'a1'; ALTER TABLE users DROP COLUMN email";
     await using scene = await sceneWith(major, 'dump', once(moved));
     const first = await scene.goTo('a3');

@@ -9,7 +9,8 @@ import { examine } from '../../../src/rollback/doctor.ts';
 import { diagnose } from '../../../src/rollback/diagnosis.ts';
 import { importBackup } from '../../../src/rollback/import-backup.ts';
 import { verifyBackup } from '../../../src/rollback/verify-backup.ts';
-import { contentChecksum, majors } from '../../support/postgres.ts';
+import { describeInTurn } from '../../support/in-turn.ts';
+import { contentChecksum } from '../../support/postgres.ts';
 import { s3Server } from '../../support/s3.ts';
 import { startS3Proxy } from '../../support/s3-proxy.ts';
 import { said, threeSteps } from '../../support/scene.ts';
@@ -20,8 +21,8 @@ const never = (): AbortSignal => new AbortController().signal;
 
 beforeAll(async () => void (await s3Server()), 600_000);
 
-describe.each(majors)('PostgreSQL %i, with backups in a bucket: the procedure', (major) => {
-  test('upgrades and downgrades, with verified backups that no disk here has seen', async () => {
+describeInTurn('with backups in a bucket: the procedure', (major, testOnce) => {
+  testOnce('upgrades and downgrades, with verified backups that no disk here has seen', async () => {
     await using scene = await createBucketScene(major, { history: threeSteps });
     expect(said((await scene.goTo('a3')).outcome)).toMatch(/^ready Upgraded: /);
     const { outcome, status } = await scene.goTo('a1');
@@ -40,7 +41,7 @@ describe.each(majors)('PostgreSQL %i, with backups in a bucket: the procedure', 
     expect((await scene.bucket.keys()).filter((key) => key.startsWith('.unfinished/'))).toEqual([]);
   });
 
-  test('restores the backup at the desired revision where a downgrade raises', async () => {
+  testOnce('restores the backup at the desired revision where a downgrade raises', async () => {
     const revisions = threeSteps.revisions.map((revision) =>
       revision.id === 'a2' ? { ...revision, downgrade: `raise RuntimeError('no way back')` } : revision,
     );

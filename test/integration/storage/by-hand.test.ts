@@ -1,10 +1,11 @@
-import { describe, expect, test } from '@jest/globals';
+import { expect } from '@jest/globals';
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { contentChecksum, createDatabase, majors, query, type TestDatabase } from '../../support/postgres.ts';
+import { describeInTurn } from '../../support/in-turn.ts';
+import { contentChecksum, createDatabase, query, type TestDatabase } from '../../support/postgres.ts';
 import { restoreByHand } from '../../support/restore-by-hand.ts';
 import { dumpFolder, manifestOf, openDirectory } from '../../unit/storage/samples.ts';
 
@@ -21,8 +22,8 @@ async function propertiesOf(database: TestDatabase): Promise<unknown> {
   );
 }
 
-describe.each(majors)('on PostgreSQL %d', (major) => {
-  test.each(['directory', 'plain'] as const)(
+describeInTurn('by hand', (major, testOnce) => {
+  testOnce.each(['directory', 'plain'] as const)(
     'the documented commands restore a %s backup with nothing but its folder',
     async (format) => {
       const root = await mkdtemp(join(tmpdir(), 'migration-target-by-hand-'));
