@@ -1,5 +1,6 @@
-// Four suites, and a fifth in jest.cluster.config.js, apart in what they need: unit (nothing), integration (PostgreSQL, alembic),
-// faults (the same, with processes killed), e2e (a Kubernetes API server as well).
+// Five suites, and a sixth in jest.cluster.config.js, apart in what they need: unit (nothing), integration (PostgreSQL, alembic),
+// e2e (a Kubernetes API server as well), faults (PostgreSQL, alembic; processes are killed at each step), docker (engines for
+// containers). Which of them a command runs is in scripts/bootstrap.mjs.
 export const suite = (displayName, testBed = {}) => ({
   displayName,
   ...testBed,
@@ -12,6 +13,7 @@ export const suite = (displayName, testBed = {}) => ({
 const support = '<rootDir>/test/support';
 const globalTeardown = `${support}/global-teardown.mjs`;
 const servers = { globalSetup: `${support}/global-setup.mjs`, globalTeardown };
+const serversAndEngines = { globalSetup: `${support}/global-setup-docker.mjs`, globalTeardown };
 const serversAndKube = { globalSetup: `${support}/global-setup-e2e.mjs`, globalTeardown };
 
 /** What is said of a run, whichever suites it has. */
@@ -25,5 +27,11 @@ export const run = {
 
 export default {
   ...run,
-  projects: [suite('unit'), suite('integration', servers), suite('faults', servers), suite('e2e', serversAndKube)],
+  projects: [
+    suite('unit'),
+    suite('integration', servers),
+    suite('e2e', serversAndKube),
+    suite('faults', servers),
+    suite('docker', serversAndEngines),
+  ],
 };

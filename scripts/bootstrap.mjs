@@ -1,4 +1,4 @@
-// The first step of `npm test`, `npm run test:cluster` and `npm run demo`, on a fresh clone too: installs the npm packages where they are missing or are not
+// The first step of `npm test`, `npm run test:…` and `npm run demo`, on a fresh clone too: installs the npm packages where they are missing or are not
 // those of package-lock.json, then goes on in Node 24, which is one of them. Runs on Node 20 and later, with nothing installed.
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
@@ -15,14 +15,24 @@ const jest = [
   join(root, 'node_modules/jest/bin/jest.js'),
 ];
 
-/** What each command runs in Node 24, before the arguments given. */
+const [name = '', ...args] = process.argv.slice(2);
+
+/** Of jest.config.js; whoever says which, means those. After the files, since jest takes whatever follows for one more. */
+const suites = (...names) => [
+  ...jest,
+  ...args,
+  ...(args.includes('--selectProjects') ? [] : ['--selectProjects', ...names]),
+];
+
+/** What each command runs in Node 24. */
 const COMMANDS = {
-  test: jest,
-  'test:cluster': [...jest, '--config', join(root, 'jest.cluster.config.js')],
-  demo: [join(root, 'scripts/demo.ts')],
+  test: suites('unit', 'integration', 'e2e'),
+  'test:faults': suites('faults'),
+  'test:docker': suites('docker'),
+  'test:cluster': [...jest, '--config', join(root, 'jest.cluster.config.js'), ...args],
+  demo: [join(root, 'scripts/demo.ts'), ...args],
 };
 
-const [name = '', ...args] = process.argv.slice(2);
 const command = COMMANDS[name];
 if (!command) fail(`usage: node scripts/bootstrap.mjs ${Object.keys(COMMANDS).join('|')} [arguments]`);
 if (Number(process.versions.node.split('.')[0]) < 20)
@@ -36,7 +46,7 @@ if (stale) {
   if (code !== 0) fail(`npm ci failed with exit code ${code}: its messages are above`);
   console.error(`installed the npm packages in ${((Date.now() - started) / 1000).toFixed(0)} s`);
 }
-process.exitCode = await run(node24(), [...command, ...args], env);
+process.exitCode = await run(node24(), command, env);
 
 /** Why npm has to install, or null. npm itself records what it installed, as the last thing that it does. */
 function stalePackage() {

@@ -1,8 +1,8 @@
 // The order of the test files: what takes longest first, so that no worker is left alone with it at the end. By kind, since a
-// fresh clone knows no durations: killed processes, then API servers, then databases (the larger file first), then the pure parts.
+// fresh clone knows no durations: killed processes, then containers, API servers, databases (the larger file first), then the pure parts.
 import { statSync } from 'node:fs';
 
-const kinds = ['faults', 'e2e', 'integration', 'unit'];
+const kinds = ['faults', 'docker', 'e2e', 'integration', 'unit'];
 
 export default class LongestFirst {
   sort(tests) {

@@ -151,8 +151,6 @@ export async function setUp(): Promise<void> {
   for (const name of ['test', 'buildbot-4.2.1', 'buildbot-4.3.0']) await venvs.get(name);
   for (const major of majors) await postgresBinaries(major, await venvs.get('test'), progress);
   await ensureS3Server(progress);
-  await prepareDocker();
-  await preparePodman();
   const secret = randomUUID();
   server = createServer((request, response) => {
     const [, key, kind, name = ''] = (request.url ?? '').split('/');
@@ -200,6 +198,13 @@ async function preparePodman(): Promise<void> {
 /** As `setUp`, with the programs of the Kubernetes API, whose first build takes minutes. */
 export async function setUpKube(): Promise<void> {
   await ensureKubeBinaries(progress);
+  await setUp();
+}
+
+/** As `setUp`, with engines for containers. */
+export async function setUpDocker(): Promise<void> {
+  await prepareDocker();
+  await preparePodman();
   await setUp();
 }
 

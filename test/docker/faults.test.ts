@@ -4,17 +4,11 @@ import { dirname, join } from 'node:path';
 
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 
-import type { Outcome } from '../../../src/api/conditions.ts';
-import {
-  dockerScene,
-  inContainer,
-  testEngine,
-  type DatabaseContainer,
-  type DockerScene,
-} from '../../support/docker.ts';
-import { startDockerProxy } from '../../support/docker-proxy.ts';
-import { containedScene, type ContainedOptions, type ContainedScene } from '../../support/docker-scene.ts';
-import { said, threeSteps } from '../../support/scene.ts';
+import type { Outcome } from '../../src/api/conditions.ts';
+import { dockerScene, inContainer, testEngine, type DatabaseContainer, type DockerScene } from '../support/docker.ts';
+import { startDockerProxy } from '../support/docker-proxy.ts';
+import { containedScene, type ContainedOptions, type ContainedScene } from '../support/docker-scene.ts';
+import { said, threeSteps } from '../support/scene.ts';
 
 const engine = await testEngine();
 const head = '/usr/bin/sleep';
@@ -250,7 +244,7 @@ const head = '/usr/bin/sleep';
   test('a socket that the controller may not open is told with the right that is missing', async () => {
     await chmod(dirname(docker.engine.socketPath), 0o755);
     const script = `
-      import { createDockerHost } from ${JSON.stringify(new URL('../../../src/adapters/docker/index.ts', import.meta.url).href)};
+      import { createDockerHost } from ${JSON.stringify(new URL('../../src/adapters/docker/index.ts', import.meta.url).href)};
       await createDockerHost(${JSON.stringify(`unix://${docker.engine.socketPath}`)}).server('x').catch((e) => console.log(e.kind, e.reason, e.message));`;
     const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
       uid: 65_534,

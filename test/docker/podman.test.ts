@@ -9,14 +9,14 @@ import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type Docker from 'dockerode';
 
-import { openEngine, type Engine } from '../../../src/adapters/docker/engine.ts';
-import { execLauncher, killByShell } from '../../../src/adapters/docker/exec.ts';
-import { oneOffLauncher } from '../../../src/adapters/docker/one-off.ts';
-import type { Ending, Launcher, Program } from '../../../src/adapters/process/launcher.ts';
-import { writeHistory } from '../../support/alembic.ts';
-import { dockerScene, testEngine, type DatabaseContainer, type DockerScene } from '../../support/docker.ts';
-import { containedScene, stateOf, whileMigrating } from '../../support/docker-scene.ts';
-import { said, threeSteps } from '../../support/scene.ts';
+import { openEngine, type Engine } from '../../src/adapters/docker/engine.ts';
+import { execLauncher, killByShell } from '../../src/adapters/docker/exec.ts';
+import { oneOffLauncher } from '../../src/adapters/docker/one-off.ts';
+import type { Ending, Launcher, Program } from '../../src/adapters/process/launcher.ts';
+import { writeHistory } from '../support/alembic.ts';
+import { dockerScene, testEngine, type DatabaseContainer, type DockerScene } from '../support/docker.ts';
+import { containedScene, stateOf, whileMigrating } from '../support/docker-scene.ts';
+import { said, threeSteps } from '../support/scene.ts';
 
 const found = await testEngine('podman');
 const policy = { rehearsal: 'Always', dataLoss: 'Allow' };

@@ -12,10 +12,10 @@ import type Docker from 'dockerode';
 import pg from 'pg';
 import { parse } from 'yaml';
 
-import type { BackupManifest } from '../../../src/rollback/model.ts';
-import type { OperationEvent } from '../../../src/rollback/ports.ts';
-import { reconcile } from '../../../src/rollback/reconcile.ts';
-import { sql, writeHistory, type HistorySpec, type Revision } from '../../support/alembic.ts';
+import type { BackupManifest } from '../../src/rollback/model.ts';
+import type { OperationEvent } from '../../src/rollback/ports.ts';
+import { reconcile } from '../../src/rollback/reconcile.ts';
+import { sql, writeHistory, type HistorySpec, type Revision } from '../support/alembic.ts';
 import {
   dockerScene,
   inContainer,
@@ -23,12 +23,12 @@ import {
   type ContainedDatabase,
   type DatabaseContainer,
   type DockerScene,
-} from '../../support/docker.ts';
-import { answerOnceLogged, containedScene, freePort, listen, type ContainedScene } from '../../support/docker-scene.ts';
-import { databaseUrl, query } from '../../support/postgres.ts';
-import { startReceiver } from '../../support/receiver.ts';
-import { said } from '../../support/scene.ts';
-import { contentOf, startProgram, type Ended } from '../cli/bench.ts';
+} from '../support/docker.ts';
+import { answerOnceLogged, containedScene, freePort, listen, type ContainedScene } from '../support/docker-scene.ts';
+import { databaseUrl, query } from '../support/postgres.ts';
+import { startReceiver } from '../support/receiver.ts';
+import { said } from '../support/scene.ts';
+import { contentOf, startProgram, type Ended } from '../integration/cli/bench.ts';
 
 const engine = await testEngine();
 const page = '/api/v1/system/status';

@@ -9,15 +9,15 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { ContainerInspectInfo } from 'dockerode';
 import { stringify } from 'yaml';
 
-import { ensureDockerCompose } from '../../../scripts/lib/docker-compose.ts';
-import { run, runOrThrow, type Ran } from '../../../scripts/lib/run.ts';
-import { testEngine } from '../../support/docker.ts';
-import { importMachine, importNode } from '../../support/images.ts';
-import { testServer } from '../../support/postgres.ts';
-import { fromTestBed } from '../../support/testbed.ts';
+import { ensureDockerCompose } from '../../scripts/lib/docker-compose.ts';
+import { run, runOrThrow, type Ran } from '../../scripts/lib/run.ts';
+import { testEngine } from '../support/docker.ts';
+import { importMachine, importNode } from '../support/images.ts';
+import { testServer } from '../support/postgres.ts';
+import { fromTestBed } from '../support/testbed.ts';
 
 const engine = await testEngine();
-const root = join(import.meta.dirname, '../../..');
+const root = join(import.meta.dirname, '../..');
 const newest = '5e2a9c41d7b0';
 /** Lacks an index: nothing is lost, and the application works with it. */
 const before = 'c83f0b6d19e4';

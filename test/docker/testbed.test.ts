@@ -4,15 +4,9 @@ import { join } from 'node:path';
 
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 
-import { sql, writeHistory } from '../../support/alembic.ts';
-import {
-  dockerScene,
-  inContainer,
-  testEngine,
-  type DatabaseContainer,
-  type DockerScene,
-} from '../../support/docker.ts';
-import { query } from '../../support/postgres.ts';
+import { sql, writeHistory } from '../support/alembic.ts';
+import { dockerScene, inContainer, testEngine, type DatabaseContainer, type DockerScene } from '../support/docker.ts';
+import { query } from '../support/postgres.ts';
 
 const engine = await testEngine();
 

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 
-import { diagnose, type Finding } from '../../../src/rollback/diagnosis.ts';
-import { examine } from '../../../src/rollback/doctor.ts';
-import { dockerScene, testEngine, type DatabaseContainer, type DockerScene } from '../../support/docker.ts';
-import { containedScene, type ContainedScene } from '../../support/docker-scene.ts';
-import { threeSteps } from '../../support/scene.ts';
+import { diagnose, type Finding } from '../../src/rollback/diagnosis.ts';
+import { examine } from '../../src/rollback/doctor.ts';
+import { dockerScene, testEngine, type DatabaseContainer, type DockerScene } from '../support/docker.ts';
+import { containedScene, type ContainedScene } from '../support/docker-scene.ts';
+import { threeSteps } from '../support/scene.ts';
 
 const engine = await testEngine();
 

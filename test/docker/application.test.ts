@@ -3,12 +3,12 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from '@jest/globals';
 
-import { openEngine } from '../../../src/adapters/docker/engine.ts';
-import { containersAsWorkloads } from '../../../src/adapters/docker/workloads.ts';
-import { retry } from '../../../src/rollback/errors.ts';
-import { startDockerProxy } from '../../support/docker-proxy.ts';
-import { runController } from '../bad-input/controller.ts';
-import { dockerHost, testEngine } from '../../support/docker.ts';
+import { openEngine } from '../../src/adapters/docker/engine.ts';
+import { containersAsWorkloads } from '../../src/adapters/docker/workloads.ts';
+import { retry } from '../../src/rollback/errors.ts';
+import { startDockerProxy } from '../support/docker-proxy.ts';
+import { runController } from '../integration/bad-input/controller.ts';
+import { dockerHost, testEngine } from '../support/docker.ts';
 import {
   answerOnceLogged,
   containedScene,
@@ -17,8 +17,8 @@ import {
   stateOf,
   whileMigrating,
   type ContainedScene,
-} from '../../support/docker-scene.ts';
-import { said, threeSteps } from '../../support/scene.ts';
+} from '../support/docker-scene.ts';
+import { said, threeSteps } from '../support/scene.ts';
 
 const engine = await testEngine();
 const page = '/api/v1/system/status';

@@ -1,7 +1,7 @@
 /** Starts alembic where a container says, tells so, and waits to be killed: node lent-python.ts ENGINE CONTAINER. */
-import { createAlembicRunner } from '../../../src/adapters/alembic/index.ts';
-import { createDockerHost } from '../../../src/adapters/docker/index.ts';
-import { pythonPlace } from '../../../src/main/places.ts';
+import { createAlembicRunner } from '../../src/adapters/alembic/index.ts';
+import { createDockerHost } from '../../src/adapters/docker/index.ts';
+import { pythonPlace } from '../../src/main/places.ts';
 
 const [engine, container = ''] = process.argv.slice(2);
 const host = createDockerHost(engine);

@@ -4,11 +4,11 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from '@jest/globals';
 
-import { dockerScene, startOwnEngine, testEngine } from '../../support/docker.ts';
-import { containedScene } from '../../support/docker-scene.ts';
-import { operationSteps } from '../../../src/rollback/model.ts';
-import { query, startOwnServer } from '../../support/postgres.ts';
-import { said, threeSteps } from '../../support/scene.ts';
+import { dockerScene, startOwnEngine, testEngine } from '../support/docker.ts';
+import { containedScene } from '../support/docker-scene.ts';
+import { operationSteps } from '../../src/rollback/model.ts';
+import { query, startOwnServer } from '../support/postgres.ts';
+import { said, threeSteps } from '../support/scene.ts';
 
 const engine = await testEngine();
 

@@ -9,10 +9,10 @@ import { promisify } from 'node:util';
 
 import { afterEach, describe, expect, test } from '@jest/globals';
 
-import { createDockerHost } from '../../../src/adapters/docker/index.ts';
-import { dockerScene, testEngine } from '../../support/docker.ts';
-import { containedScene } from '../../support/docker-scene.ts';
-import { said, threeSteps } from '../../support/scene.ts';
+import { createDockerHost } from '../../src/adapters/docker/index.ts';
+import { dockerScene, testEngine } from '../support/docker.ts';
+import { containedScene } from '../support/docker-scene.ts';
+import { said, threeSteps } from '../support/scene.ts';
 
 const engine = await testEngine();
 const run = promisify(execFile);

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type Docker from 'dockerode';
 
-import { sql, writeHistory } from '../../support/alembic.ts';
-import { dockerScene, inContainer, testEngine, type DockerScene } from '../../support/docker.ts';
+import { sql, writeHistory } from '../support/alembic.ts';
+import { dockerScene, inContainer, testEngine, type DockerScene } from '../support/docker.ts';
 
 const engine = await testEngine();
 

@@ -4,14 +4,14 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from '@jest/globals';
 
-import { python, writeHistory } from '../../support/alembic.ts';
+import { python, writeHistory } from '../support/alembic.ts';
 
-import { dockerHost, inContainer, testEngine } from '../../support/docker.ts';
-import { containedScene } from '../../support/docker-scene.ts';
-import { testServer } from '../../support/postgres.ts';
-import { createBucket, s3Server, writeSecret } from '../../support/s3.ts';
-import { restoreByHand } from '../../support/restore-by-hand.ts';
-import { said, threeSteps } from '../../support/scene.ts';
+import { dockerHost, inContainer, testEngine } from '../support/docker.ts';
+import { containedScene } from '../support/docker-scene.ts';
+import { testServer } from '../support/postgres.ts';
+import { createBucket, s3Server, writeSecret } from '../support/s3.ts';
+import { restoreByHand } from '../support/restore-by-hand.ts';
+import { said, threeSteps } from '../support/scene.ts';
 
 const engine = await testEngine();
 

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from '@jest/globals';
 
-import { writeHistory } from '../../support/alembic.ts';
-import { dockerHost, testEngine } from '../../support/docker.ts';
-import { containedScene } from '../../support/docker-scene.ts';
-import { said, threeSteps } from '../../support/scene.ts';
+import { writeHistory } from '../support/alembic.ts';
+import { dockerHost, testEngine } from '../support/docker.ts';
+import { containedScene } from '../support/docker-scene.ts';
+import { said, threeSteps } from '../support/scene.ts';
 
 const engine = await testEngine();
 

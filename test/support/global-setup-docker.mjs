@@ -1,0 +1,1 @@
+export { setUpDocker as default } from './testbed.ts';
