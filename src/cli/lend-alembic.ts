@@ -2,7 +2,8 @@
  * One Python for the plan that is shown and for the operation that follows at once: importing alembic is most of what a
  * small change costs.
  */
-import type { AlembicRunner, AlembicSession, AlembicSettings } from '../rollback/ports.ts';
+import type { AlembicRunner, AlembicSession } from '../rollback/ports.ts';
+import { sameWork } from './same-work.ts';
 
 export interface LentAlembic extends AsyncDisposable {
   /** Its session outlives the one who started it. */
@@ -36,13 +37,13 @@ export function lendAlembic(runner: AlembicRunner): LentAlembic {
         const follow = follower();
         follow.follow(settings.signal);
         const starting = runner.start({ ...settings, signal: follow.signal });
-        lent = { wanted: textOf(settings), starting, follow: follow.follow };
+        lent = { wanted: sameWork(settings), starting, follow: follow.follow };
         return { ...(await starting), [Symbol.asyncDispose]: () => Promise.resolve() };
       },
     },
     heir: {
       async start(settings) {
-        if (lent?.wanted !== textOf(settings)) {
+        if (lent?.wanted !== sameWork(settings)) {
           await end();
           return runner.start(settings);
         }
@@ -71,6 +72,3 @@ function follower(): { readonly signal: AbortSignal; readonly follow: (signal: A
     },
   };
 }
-
-/** Equal where the sessions would be: all but the signal, the operation's id among it. */
-const textOf = (settings: AlembicSettings): string => JSON.stringify({ ...settings, signal: null });

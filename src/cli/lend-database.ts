@@ -1,5 +1,6 @@
 /** One connection for the plan that is shown and for the operation that follows at once. */
 import type { Databases, LiveDatabase } from '../rollback/ports.ts';
+import { sameWork } from './same-work.ts';
 
 export interface LentDatabase extends AsyncDisposable {
   /** What it opens outlives the one who had it opened. */
@@ -23,7 +24,7 @@ export function lendDatabase(databases: Databases): LentDatabase {
       async open(settings) {
         await end();
         const database = await databases.open(settings);
-        lent = { wanted: JSON.stringify(settings), database };
+        lent = { wanted: sameWork(settings), database };
         return { ...database, [Symbol.asyncDispose]: () => Promise.resolve() };
       },
     },
@@ -31,7 +32,7 @@ export function lendDatabase(databases: Databases): LentDatabase {
       ...databases,
       async open(settings) {
         const inherited = lent;
-        if (inherited?.wanted !== JSON.stringify(settings)) {
+        if (inherited?.wanted !== sameWork(settings)) {
           await end();
           return databases.open(settings);
         }
