@@ -260,7 +260,8 @@ function figures(measured: ReadonlyMap<string, Measured>, bareSeconds: number): 
     ...compare(`${n} idle: resident memory`, 'MiB', ({ idle }) => idle.megabytes, 200),
     ...compare(`from ${n} to ${m} targets, apply → all Ready`, 's', (one) => one.many.seconds, null),
     ...compare(`${m}: resident memory, at most`, 'MiB', (one) => one.many.megabytes, 600),
-    ...compare(`${m}: longest block of the event loop`, 'ms', (one) => one.many.longestBlockMs, 100),
+    // Whoever else has the processor meanwhile is no matter of the loop's: the goal is for what it computes itself.
+    ...compare(`${m}: longest block of the event loop`, 'ms', (one) => one.many.longestBlockMs, null),
     comparison(
       `${m}: longest block, processor time alone`,
       { value: of(ours).many.longestTurnMs ?? 0, unit: 'ms' },
