@@ -50,7 +50,7 @@ async function findTools(
 ): Promise<Tools> {
   const searched: string[] = [];
   const launcher = hostLauncher();
-  for (const directory of await candidateDirectories(ownDirectories, standardDirectories ? standard(major) : [])) {
+  for (const directory of await candidateDirectories(major, ownDirectories, standardDirectories)) {
     const tools = {
       pgDump: join(directory, 'pg_dump'),
       pgRestore: join(directory, 'pg_restore'),
@@ -65,7 +65,8 @@ async function findTools(
   throw stalled(
     'ToolsNotFound',
     `The server is PostgreSQL ${major}, and pg_dump, pg_restore and psql must be of that major; searched ${searched.join(', ')}. ` +
-      `Install them (Debian: apt-get install postgresql-client-${major}; Red Hat: dnf install postgresql${major}; macOS: brew install postgresql@${major}) ` +
+      `Install them (Debian: apt-get install postgresql-client-${major}; Red Hat: dnf install postgresql${major}; macOS: brew install postgresql@${major}; ` +
+      `the base of the controller's image: docker build --build-arg POSTGRES_${major}_IMAGE=postgres:${major}-trixie examples/kubernetes/base-image) ` +
       `or name their directory: MIGRATION_TARGET_PG_BIN=/path/to/bin`,
   );
 }
@@ -73,10 +74,13 @@ async function findTools(
 const split = (list: string | undefined): string[] =>
   (list ?? '').split(delimiter).filter((directory) => directory !== '');
 
+/** Where Debian has them, and the official images. */
+const usual = (major: number): string => `/usr/lib/postgresql/${major}/bin`;
+
 /** Those whose name tells the major come before PATH: there, Debian's pg_dump is a wrapper that picks a version itself. */
 const standard = (major: number): readonly string[] => [
   ...split(process.env['MIGRATION_TARGET_PG_BIN']),
-  `/usr/lib/postgresql/${major}/bin`,
+  usual(major),
   `/usr/pgsql-${major}/bin`,
   `/opt/homebrew/opt/postgresql@${major}/bin`,
   `/usr/local/opt/postgresql@${major}/bin`,
@@ -84,14 +88,16 @@ const standard = (major: number): readonly string[] => [
   ...split(process.env['PATH']),
 ];
 
+/** Those that have a pg_dump, and the usual one, which is named where nothing is found. */
 async function candidateDirectories(
+  major: number,
   ownDirectories: readonly string[],
-  others: readonly string[],
+  standardDirectories: boolean,
 ): Promise<readonly string[]> {
-  const all = [...ownDirectories, ...others];
-  const existing = await Promise.all(
-    all.map(async (directory) => ((await listed(directory)).includes('pg_dump') ? directory : null)),
-  );
+  const all = [...ownDirectories, ...(standardDirectories ? standard(major) : [])];
+  const isCandidate = async (directory: string): Promise<boolean> =>
+    directory === usual(major) || (await listed(directory)).includes('pg_dump');
+  const existing = await Promise.all(all.map(async (directory) => ((await isCandidate(directory)) ? directory : null)));
   return [...new Set(existing.filter((directory) => directory !== null))];
 }
 

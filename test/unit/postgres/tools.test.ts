@@ -32,6 +32,15 @@ test('tools of another major are refused, with what was found where and what to 
   });
 });
 
+test('tools that are nowhere are told with their major, the folder that they belong into, and the image to build with', async () => {
+  await expect(createToolFinder().find(major)).rejects.toMatchObject({
+    reason: 'ToolsNotFound',
+    message: expect.stringMatching(
+      /^The server is PostgreSQL 99, .*searched (.*, )?\/usr\/lib\/postgresql\/99\/bin \(no pg_dump\).*--build-arg POSTGRES_99_IMAGE=postgres:99-trixie examples\/kubernetes\/base-image\)/,
+    ) as unknown,
+  });
+});
+
 test('a folder in which one of the three is of another major does not count', async () => {
   await install({ pg_dump: '99.1', pg_restore: '99.1', psql: '16.1' });
   await expect(createToolFinder([folder]).find(major)).rejects.toMatchObject({ reason: 'ToolsNotFound' });
