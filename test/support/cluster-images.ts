@@ -17,7 +17,7 @@ import { cacheDirectory } from '../../scripts/lib/cache.ts';
 import { ensureDockerCompose } from '../../scripts/lib/docker-compose.ts';
 import { publish } from '../../scripts/lib/publish.ts';
 import { runOrThrow } from '../../scripts/lib/run.ts';
-import { importMachine, importNode, importPause, type Machine } from './images.ts';
+import { importAbsent, importMachine, importNode, importPause, importPostgres, type Machine } from './images.ts';
 
 const image = (name: string): string => `migration-target-test/${name}`;
 
@@ -28,6 +28,8 @@ export const images = {
   controller: image('controller:1'),
   /** PostgreSQL 16 with its tools, Python with alembic, Node, a shell; started with nothing said it is a server of PostgreSQL. */
   postgres: image('postgres:16'),
+  /** PostgreSQL 18 with its tools, and a shell; the same server otherwise. */
+  postgres18: image('postgres:18'),
   /** The application of examples/docker-host, with all of its revisions. */
   application: image('application:2'),
   /** The one before: it doesn't know the newest revision. */
@@ -41,7 +43,9 @@ export const revisions = { newest: '5e2a9c41d7b0', before: 'c83f0b6d19e4', older
 
 const node = image('node:24');
 /** What the controller's is built on: Node, and PostgreSQL's tools. */
-const base = image('base:16');
+const base = image('base:1');
+/** In the place of PostgreSQL 15 and 17. */
+const absent = image('postgres:absent');
 const baseImage = 'examples/kubernetes/base-image';
 const root = join(import.meta.dirname, '../..');
 const application = 'examples/docker-host/ops-center';
@@ -51,8 +55,16 @@ const ofController = ['Dockerfile', '.npmrc', 'LICENSE', 'package*.json', 'tscon
 
 const DAY_MS = 24 * 3600_000;
 
+export interface ClusterMachine extends Machine {
+  /** Programs of PostgreSQL 18. */
+  readonly binDir18: string;
+}
+
 /** Paths of archives as `docker save` makes them, with all of the images; `engine` is asked for where one has to be made. */
-export async function imageArchives(machine: Machine, engine: () => Promise<string>): Promise<readonly string[]> {
+export async function imageArchives(
+  machine: ClusterMachine,
+  engine: () => Promise<string>,
+): Promise<readonly string[]> {
   let prepared: Promise<string> | null = null;
   /** The engine, with the images that others are built on. */
   const builder = (): Promise<string> => (prepared ??= prepare(engine, machine));
@@ -65,7 +77,13 @@ export async function imageArchives(machine: Machine, engine: () => Promise<stri
     }),
     await cached('controller', [...makers, ...ofController, `${baseImage}/**`], async (file) => {
       const socketPath = await builder();
-      await build(socketPath, base, join(root, baseImage), { NODE_IMAGE: node, POSTGRES_IMAGE: images.postgres });
+      await build(socketPath, base, join(root, baseImage), {
+        NODE_IMAGE: node,
+        POSTGRES_15_IMAGE: absent,
+        POSTGRES_16_IMAGE: images.postgres,
+        POSTGRES_17_IMAGE: absent,
+        POSTGRES_18_IMAGE: images.postgres18,
+      });
       await build(socketPath, controller, root, { BUILD_IMAGE: images.postgres, RUNTIME_IMAGE: base });
       await save([controller], socketPath, file);
     }),
@@ -99,13 +117,15 @@ async function cached(
   return archive;
 }
 
-async function prepare(engine: () => Promise<string>, machine: Machine): Promise<string> {
+async function prepare(engine: () => Promise<string>, machine: ClusterMachine): Promise<string> {
   const socketPath = await engine();
   const docker = new Docker({ socketPath });
   await Promise.all([
     importPause(docker, images.pause),
     importNode(docker, node),
     importMachine(docker, images.postgres, machine),
+    importPostgres(docker, images.postgres18, { major: 18, binDir: machine.binDir18, venv: machine.venv }),
+    importAbsent(docker, absent, [15, 17]),
   ]);
   return socketPath;
 }

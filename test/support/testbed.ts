@@ -101,7 +101,8 @@ const clusters = new Lazily(async (_name: 'shared') => {
   const binaries = { ...(await ensureKubeBinaries(progress)), ...(await ensureNodeBinaries(progress)) };
   const plugins = await ensureNodePackages(progress);
   const venv = await venvs.get('test');
-  const machine = { venv, binDir: await postgresBinaries(16, venv, progress) };
+  const binDir = await postgresBinaries(16, venv, progress);
+  const machine = { venv, binDir, binDir18: await postgresBinaries(18, venv, progress) };
   const archives = await imageArchives(machine, async () => {
     progress('building the images');
     return (await engines.get('shared')).socketPath;
