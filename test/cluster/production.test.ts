@@ -1,17 +1,20 @@
 /**
  * The whole life of an installation by kubectl alone: `manifests` with our image in the place of the one that a user names, and
- * examples/kubernetes/ops-center with an image, a database and a bucket of a user's own. Each test goes on where the one before ended.
+ * examples/kubernetes/ops-center with an image, databases and a bucket of a user's own. Each test goes on where the one before ended.
  */
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 
+import { majorOf } from '../../src/adapters/postgres/tools.ts';
 import type { MigrationTarget } from '../../src/api/target.ts';
+import type { BackupManifest } from '../../src/rollback/model.ts';
 import { cluster, images, inNamespace, revisions, type InNamespace } from '../support/cluster.ts';
 import { opsCenter, type OpsCenter } from '../support/ops-center.ts';
 import { query } from '../support/postgres.ts';
 import { witness, type Witness, type Witnessed } from '../support/witness.ts';
 
 const target = 'mtgt/unicorn-db';
+const target18 = 'mtgt/unicorn-db-18';
 const application = 'deployment/ops-center';
 const ofController = '--selector=app.kubernetes.io/name=migration-target';
 const ofApplication = '--selector=app.kubernetes.io/name=ops-center';
@@ -73,6 +76,16 @@ test('an upgrade stops what runs, changes the database, and starts as many again
   expect(await scene.version()).toBe(revisions.newest);
   expect(lastReplicas()).toEqual([2, 0, 2]);
   await rolledOut();
+});
+
+test('a database on PostgreSQL 18 is taken there and back by the same controller, and each server by tools of its own major', async () => {
+  await scene.declare18(revisions.newest);
+  await ready('Upgraded', target18);
+  await scene.declare18(revisions.before);
+  await ready('Downgraded', target18);
+  expect(await scene.version18()).toBe(revisions.before);
+  expect(await toolsByServer()).toEqual(new Set(['16 by 16', '18 by 18']));
+  await ns.kubectl(['delete', target18, '--timeout=60s']);
 });
 
 test('after a rollout undo new pods wait at their gate, the others serve, and nothing is changed', async () => {
@@ -163,13 +176,22 @@ test('uninstalling leaves the database, the backups, the Secrets and the applica
   expect(await leftAlone()).toEqual(before);
 });
 
-const current = async (): Promise<MigrationTarget> =>
-  JSON.parse(await ns.kubectl(['get', target, '--output=json'])) as MigrationTarget;
+const current = async (of = target): Promise<MigrationTarget> =>
+  JSON.parse(await ns.kubectl(['get', of, '--output=json'])) as MigrationTarget;
+
+/** Of every backup: the server's major, and that of the pg_dump that took it. */
+async function toolsByServer(): Promise<ReadonlySet<string>> {
+  const keys = (await scene.bucket.keys()).filter((key) => key.endsWith('/manifest.json'));
+  const manifests = await Promise.all(
+    keys.map(async (key) => JSON.parse(await scene.bucket.get(key)) as BackupManifest),
+  );
+  return new Set(manifests.map(({ server, tools }) => `${server.major} by ${majorOf(tools.pgDump)}`));
+}
 
 /** Waits until the target is, and for that reason. Returns its message. */
-async function ready(reason: string): Promise<string> {
-  await ns.wait(target, 'condition=Ready');
-  const condition = (await current()).status?.conditions.find(({ type }) => type === 'Ready');
+async function ready(reason: string, of = target): Promise<string> {
+  await ns.wait(of, 'condition=Ready');
+  const condition = (await current(of)).status?.conditions.find(({ type }) => type === 'Ready');
   expect(condition?.reason).toBe(reason);
   return condition?.message ?? '';
 }

@@ -186,7 +186,7 @@ export async function clusterVolume(on: InNamespace, name: string, megabytes?: n
   return join(on.cluster.varLib, volume);
 }
 
-/** A real PostgreSQL 16 in a pod, behind a Service. */
+/** A real PostgreSQL in a pod, behind a Service. */
 export interface ClusterDatabase {
   /** The Service, the Deployment, and the container. */
   readonly name: string;
@@ -197,8 +197,12 @@ export interface ClusterDatabase {
   adminUrl(): Promise<string>;
 }
 
-/** Starts it and waits until it answers. */
-export async function clusterDatabase(on: InNamespace, name = 'postgresql'): Promise<ClusterDatabase> {
+/** Starts it and waits until it answers. `image`: `postgres` or `postgres18` of `images`. */
+export async function clusterDatabase(
+  on: InNamespace,
+  name = 'postgresql',
+  image: string = images.postgres,
+): Promise<ClusterDatabase> {
   const password = `super-${randomBytes(6).toString('hex')}`;
   const labels = { 'app.kubernetes.io/name': name };
   const env = { POSTGRES_USER: 'postgres', POSTGRES_PASSWORD: password, POSTGRES_DB: 'application' };
@@ -224,7 +228,7 @@ export async function clusterDatabase(on: InNamespace, name = 'postgresql'): Pro
             containers: [
               {
                 name,
-                image: images.postgres,
+                image,
                 env: Object.entries(env).map(([key, value]) => ({ name: key, value })),
                 securityContext: { ...restricted, runAsUser: 999 },
                 readinessProbe: {

@@ -1,11 +1,13 @@
-/** examples/kubernetes/ops-center as somebody has it who copied it: with images, a database, and a bucket of his own. */
+/** examples/kubernetes/ops-center as somebody has it who copied it: with images, databases, and a bucket of his own. */
+import { randomBytes } from 'node:crypto';
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 
 import { parse, stringify } from 'yaml';
 
-import { clusterDatabase, images, type InNamespace } from './cluster.ts';
+import type { MigrationTarget } from '../../src/api/target.ts';
+import { clusterDatabase, images, type ClusterDatabase, type InNamespace } from './cluster.ts';
 import { databaseUrl, query } from './postgres.ts';
 import { createBucket, startS3Server, type TestBucket } from './s3.ts';
 
@@ -22,26 +24,26 @@ export interface OpsCenter extends AsyncDisposable {
   version(): Promise<string>;
   /** Applies the application and its target, as a commit of two lines changes them. */
   release(image: string, revision: string): Promise<void>;
+  /** Applies the target `unicorn-db-18`: a database on PostgreSQL 18, and the migrations of what is released. Nothing runs on it. */
+  declare18(revision: string): Promise<void>;
+  version18(): Promise<string>;
 }
 
 /** In a namespace that is there, and whatever is made goes with it. Nothing is applied yet. */
 export async function opsCenter(ns: InNamespace): Promise<OpsCenter> {
-  const [dir, server, database] = await Promise.all([
+  const password = `owner-${randomBytes(6).toString('hex')}`;
+  const [dir, server, database, database18] = await Promise.all([
     mkdtemp(join(tmpdir(), 'migration-target-ops-center-')),
     startS3Server({ address: ns.cluster.machineAddress }),
-    clusterDatabase(ns),
+    clusterDatabase(ns).then((of) => ownDatabase(of, password)),
+    clusterDatabase(ns, 'postgresql-18', images.postgres18).then((of) => ownDatabase(of, password)),
   ]);
-  const asOwner = { user: 'unicorn', password: `owner-${server.secretAccessKey.slice(0, 12)}`, database: 'unicorn_db' };
-  const admin = await database.adminUrl();
-  await query(admin, `CREATE ROLE unicorn LOGIN CREATEDB PASSWORD '${asOwner.password}'`);
-  await query(admin, 'CREATE DATABASE unicorn_db OWNER unicorn');
-  const url = databaseUrl(admin, asOwner);
   const bucket = await createBucket(server);
   const secret = async (name: string, values: Readonly<Record<string, string>>): Promise<unknown> => {
     const literals = Object.entries(values).map(([key, value]) => `--from-literal=${key}=${value}`);
     return ns.kubectl(['create', 'secret', 'generic', name, ...literals]);
   };
-  await secret('unicorn-db', { url: databaseUrl(database.url, asOwner) });
+  await secret('unicorn-db', { url: database.inPods, url18: database18.inPods });
   await secret('backups', { accessKeyId: server.accessKeyId, secretAccessKey: server.secretAccessKey });
   await ns.apply({
     apiVersion: 'v1',
@@ -71,12 +73,10 @@ export async function opsCenter(ns: InNamespace): Promise<OpsCenter> {
   return {
     manifests,
     bucket,
-    passwords: [asOwner.password, server.secretAccessKey],
-    url,
-    async version() {
-      const rows = await query<{ version_num: string }>(url, 'SELECT version_num FROM alembic_version');
-      return rows.map(({ version_num }) => version_num).join();
-    },
+    passwords: [password, server.secretAccessKey],
+    url: database.here,
+    version: () => versionOf(database.here),
+    version18: () => versionOf(database18.here),
     async release(image, revision) {
       const changed = {
         ...kustomization,
@@ -88,11 +88,42 @@ export async function opsCenter(ns: InNamespace): Promise<OpsCenter> {
       await writeFile(join(application, 'migration-target.yaml'), target.replace(line, `  revision: '${revision}'`));
       await ns.kubectl(['apply', '--kustomize', application]);
     },
+    async declare18(revision) {
+      const declared = parse(target) as MigrationTarget;
+      const spec = {
+        ...declared.spec,
+        revision,
+        database: { urlFrom: { secretKeyRef: { name: 'unicorn-db', key: 'url18' } } },
+        runtime: { kubernetes: { deployment: { name: 'ops-center' } } },
+        application: undefined,
+        backup: {
+          storage: { s3: { ...declared.spec.backup.storage.s3, ...own.backup.storage.s3, prefix: 'unicorn-db-18' } },
+        },
+      };
+      await ns.apply({ ...declared, metadata: { name: 'unicorn-db-18' }, spec });
+    },
     async [Symbol.asyncDispose]() {
       await server.stop();
       await rm(dir, { recursive: true });
     },
   };
+}
+
+/** The application's database on that server, as its owner: the URLs for this machine and for pods. */
+async function ownDatabase(
+  on: ClusterDatabase,
+  password: string,
+): Promise<{ readonly here: string; readonly inPods: string }> {
+  const admin = await on.adminUrl();
+  await query(admin, `CREATE ROLE unicorn LOGIN CREATEDB PASSWORD '${password}'`);
+  await query(admin, 'CREATE DATABASE unicorn_db OWNER unicorn');
+  const asOwner = { user: 'unicorn', password, database: 'unicorn_db' };
+  return { here: databaseUrl(admin, asOwner), inPods: databaseUrl(on.url, asOwner) };
+}
+
+async function versionOf(url: string): Promise<string> {
+  const rows = await query<{ version_num: string }>(url, 'SELECT version_num FROM alembic_version');
+  return rows.map(({ version_num }) => version_num).join();
 }
 
 /** An image in the place of the one of that name, as a kustomization says it. */

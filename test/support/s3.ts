@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import {
   CreateBucketCommand,
   DeleteObjectCommand,
+  GetObjectCommand,
   ListMultipartUploadsCommand,
   ListObjectsV2Command,
   PutObjectCommand,
@@ -35,6 +36,7 @@ export interface TestBucket {
   keys(): Promise<string[]>;
   /** Keys of the uploads that were begun and neither completed nor given up. */
   unfinished(): Promise<string[]>;
+  get(key: string): Promise<string>;
   put(key: string, content: string): Promise<void>;
   remove(key: string): Promise<void>;
 }
@@ -67,6 +69,10 @@ export async function createBucket(server: Credentials & { readonly endpoint: st
     unfinished: async () => {
       const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket: name }));
       return Uploads.map(({ Key = '' }) => Key);
+    },
+    get: async (key) => {
+      const { Body } = await client.send(new GetObjectCommand({ Bucket: name, Key: key }));
+      return (await Body?.transformToString()) ?? '';
     },
     put: async (key, content) => {
       await client.send(new PutObjectCommand({ Bucket: name, Key: key, Body: content }));
