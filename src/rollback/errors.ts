@@ -32,6 +32,10 @@ export function whileUnderWay(failure: Failure): Failure {
   return retry(failure.reason, `${message} It is tried again by itself.`, failure);
 }
 
+/** What happened, as part of a sentence. Whether it is tried again is for whoever waits for it to say. */
+export const withoutRetry = (message: string): string =>
+  message.replace(/[.;] it is tried again by itself\b.*$/is, '').replace(/[.\s]+$/, '');
+
 /** A plan that was made of scripts that are others by now. */
 export const changedSincePlanned = (workingDir: string): Failure =>
   retry(

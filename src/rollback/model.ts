@@ -378,6 +378,8 @@ export interface Operation {
   readonly application: ApplicationRecord | null;
   /** Times that the change was tried: bounded, whatever kills it. */
   readonly attempts: number;
+  /** Times that its rehearsal was begun and did not end: bounded alike, though all of it is planned anew each time. */
+  readonly rehearsals: number;
   /** Whether alembic may have committed anything since the backup: what moved before is somebody else's. */
   readonly begun: boolean;
   /** Scratch databases that may exist; dropped by oid. */

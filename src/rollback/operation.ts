@@ -5,11 +5,13 @@ import type { DatabaseState, Operation } from './model.ts';
 /** The first journal entry: a plan, the database as it was found, and nothing done. */
 export function newOperation(
   state: Pick<DatabaseState, 'identity' | 'server' | 'versionTable'>,
-  begun: Pick<Operation, 'id' | 'trigger' | 'generation' | 'requestedAt' | 'plan'>,
+  begun: Pick<Operation, 'id' | 'trigger' | 'generation' | 'requestedAt' | 'plan'> &
+    Partial<Pick<Operation, 'rehearsals'>>,
   now: Date,
 ): Operation {
   return {
     version: 1,
+    rehearsals: 0,
     ...begun,
     startedAt: now.toISOString(),
     step: 'backup',

@@ -75,8 +75,8 @@ async function step(scope: Scope, operation: Operation, name: OperationStep, run
     if (next.failure !== null && operation.failure === null) observe('failed', next.failure.message);
   } catch (thrown) {
     // However far the step came, what it stopped is known.
-    const { application, begun } = scope.journal() ?? operation;
-    const reached = { ...operation, application };
+    const { application, begun, rehearsals } = scope.journal() ?? operation;
+    const reached = { ...operation, application, rehearsals };
     // Until the change nothing is lost by giving up, and each further try would take another backup first.
     const isGivenUp = isBeforeChange({ ...operation, begun });
     const what = asFailure(thrown);

@@ -35,6 +35,8 @@ export interface Scope extends AsyncDisposable {
   readonly requestedAt: string | null;
   /** The plan that the status showed when this visit began. */
   readonly planBefore: TargetStatus['plan'];
+  /** Times that the visits before this one began a rehearsal, for the same declaration, that did not end. */
+  readonly rehearsalsBefore: number;
   /** Databases that earlier restores put aside. */
   readonly keptAside: TargetStatus['keptAside'];
   /** That this target answers for this database, for its status. */
@@ -117,6 +119,7 @@ export function createScope(
     operationId: parts.id,
     requestedAt: requestedAt(target),
     planBefore: visit.status.plan,
+    rehearsalsBefore: isForTheSame(visit) ? (visit.journal?.rehearsals ?? 0) : 0,
     keptAside: visit.status.keptAside,
     claimed: (identity) => claim(visit, identity, ports.clock.now()),
     ports,
@@ -177,6 +180,9 @@ export function createScope(
     },
   };
 }
+
+const isForTheSame = ({ journal, target }: Visit): boolean =>
+  journal?.generation === target.metadata.generation && journal.requestedAt === requestedAt(target);
 
 interface OtherStage extends Stage {
   readonly names: () => readonly OwnDatabase[];

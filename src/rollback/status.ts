@@ -25,7 +25,7 @@ export function journalOf(status: TargetStatus): Operation | null {
   // What an older one did not know yet had not happened to it.
   if (status.operation?.version !== 1) return null;
   const journal = status.operation as Operation;
-  return journal.application === undefined ? { ...journal, application: null } : journal;
+  return { ...journal, application: journal.application ?? null, rehearsals: journal.rehearsals ?? 0 };
 }
 
 /**
@@ -132,8 +132,12 @@ function standingApplication(
   const { application } = status;
   if (spec.application === undefined || application === null) return null;
   if (application.state !== 'stopped') return application.generation === metadata.generation ? application : null;
-  const held = journalOf(status);
-  return held !== null && isStopped(held) && next !== held ? null : application;
+  return isHeld(status) && !isHeld({ ...status, operation: next }) ? null : application;
+}
+
+function isHeld(status: TargetStatus): boolean {
+  const journal = journalOf(status);
+  return journal !== null && isStopped(journal);
 }
 
 const isReached = ({ reached }: TargetStatus, generation: number, current: readonly string[]): boolean =>

@@ -1,6 +1,6 @@
 /** How a program somewhere else ended, from what is known of it there. */
 import { constants } from 'node:os';
-import type { Failure } from '../../rollback/errors.ts';
+import { withoutRetry, type Failure } from '../../rollback/errors.ts';
 import type { Ending } from './launcher.ts';
 
 const signals = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]));
@@ -20,7 +20,6 @@ export function endingOf(exitCode: number, why: string | null): Ending {
 export const lostTo = (failure: Failure): Ending => ({
   code: null,
   signal: null,
-  // Whether it is tried again is for whoever waits for it to say.
-  how: `was lost: ${failure.message.replace(/\. It is tried again by itself\..*$/s, '')}`,
+  how: `was lost: ${withoutRetry(failure.message)}`,
   lost: failure,
 });

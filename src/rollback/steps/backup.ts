@@ -12,6 +12,8 @@ import { keptUntil, note, progressOf, type Scope, withScratch } from '../scope.t
 export async function backup(scope: Scope, operation: Operation): Promise<Operation> {
   await scope.store.removeLeftovers(operation.id);
   const { kind } = operation.plan;
+  // What is found out only after the backup has another one taken each time that it is tried.
+  if (mayBeRehearsed(scope, operation)) await scope.stage();
   try {
     const { manifest, dump, fault } = await take(scope, operation);
     if (fault !== null) return unverified(scope, operation, manifest, fault);
@@ -50,17 +52,16 @@ function nextStep(scope: Scope, operation: Operation, manifest: Pick<BackupManif
   return isToBeRehearsed(scope, operation, manifest) ? 'rehearse' : 'gate';
 }
 
-/** Once, and again where the schema has moved since. What a restore loses need not be known where loss is allowed. */
-function isToBeRehearsed(
-  { target }: Scope,
-  { plan, rehearsal }: Operation,
-  { schema }: Pick<BackupManifest, 'schema'>,
-): boolean {
+/** What a restore loses need not be known where loss is allowed. */
+function mayBeRehearsed({ target }: Scope, { plan }: Operation): boolean {
   if (plan.kind === 'backup') return false;
   const { policy } = target.spec;
-  if (policy.rehearsal === 'Never' || (plan.kind === 'restore' && policy.dataLoss === 'Allow')) return false;
-  return rehearsal === null || rehearsal.origin !== schema?.digest;
+  return policy.rehearsal === 'Always' && (plan.kind !== 'restore' || policy.dataLoss !== 'Allow');
 }
+
+/** Once, and again where the schema has moved since. */
+const isToBeRehearsed = (scope: Scope, operation: Operation, { schema }: Pick<BackupManifest, 'schema'>): boolean =>
+  mayBeRehearsed(scope, operation) && (operation.rehearsal === null || operation.rehearsal.origin !== schema?.digest);
 
 interface Taken {
   readonly manifest: BackupManifest;

@@ -54,6 +54,7 @@ export async function plan(scope: Scope, checked: Extract<Checked, { readonly ki
             generation: scope.target.metadata.generation,
             requestedAt: scope.requestedAt,
             plan: planned,
+            rehearsals: scope.rehearsalsBefore,
           },
           scope.ports.clock.now(),
         ),

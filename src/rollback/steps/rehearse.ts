@@ -1,4 +1,4 @@
-import { asFailure, stalled, type Failure } from '../errors.ts';
+import { asFailure, stalled, withoutRetry, type Failure } from '../errors.ts';
 import { formatHeads } from '../graph.ts';
 import { asPart, describe, failureReason, reasonFor } from '../migration-errors.ts';
 import type { ChangePlan, Operation, Rehearsal, RestorePlan } from '../model.ts';
@@ -7,6 +7,7 @@ import { blank, lossOfRestore, mostRowsCompared, rowChangesOf, takenAway, untrie
 import { type Comparison, diskWouldFill, onStage, startOnCopy, type Trial } from '../rehearsal/stage.ts';
 import { assertNotCutOff, canonical, goBackAndAgain, isItsOwn, judge, runSteps } from '../rehearsal/trial.ts';
 import { note, progressOf, type Scope, withCopy } from '../scope.ts';
+import { maxAttempts } from './change.ts';
 
 /**
  * The change on a copy of the database, while the application still serves: there, the way back, there again; and what
@@ -18,20 +19,27 @@ export async function rehearse(scope: Scope, operation: Operation): Promise<Oper
   if (plan.kind === 'backup') throw new Error('a backup has nothing to rehearse');
   const startedAt = performance.now();
   const deadline = scope.deadline(operation);
+  if (operation.rehearsals >= maxAttempts) throw neverEnds(scope, operation, null);
+  const begun = await scope.save({ ...operation, rehearsals: operation.rehearsals + 1 });
   try {
     const rehearsed =
       plan.kind === 'restore'
-        ? await tryRestore(scope, operation, plan, deadline)
-        : await tryChange(scope, operation, plan, deadline);
+        ? await tryRestore(scope, begun, plan, deadline)
+        : await tryChange(scope, begun, plan, deadline);
     const { rehearsal } = rehearsed;
     const next = rehearsal?.route === 'none' ? 'report' : 'gate';
-    if (rehearsal === null) return { ...rehearsed, step: next };
+    if (rehearsal === null) return { ...rehearsed, rehearsals: 0, step: next };
     const finishedAt = scope.ports.clock.now().toISOString();
     const tookMs = Math.round(performance.now() - startedAt);
-    return { ...rehearsed, step: next, rehearsal: { ...rehearsal, finishedAt, tookMs } };
+    return { ...rehearsed, rehearsals: 0, step: next, rehearsal: { ...rehearsal, finishedAt, tookMs } };
   } catch (thrown) {
-    if (!deadline.aborted) throw thrown;
     const failure = asFailure(thrown);
+    if (!deadline.aborted) {
+      // An interruption: the next start begins as if it had not been.
+      if (scope.signal.aborted) await scope.save(operation);
+      else if (failure.kind === 'retry' && begun.rehearsals >= maxAttempts) throw neverEnds(scope, begun, failure);
+      throw thrown;
+    }
     // Where the migrations were is known to who ran them.
     const where = failure.reason === 'TimedOut' ? `: ${asPart(failure.message)}` : '';
     throw stalled(
@@ -42,6 +50,17 @@ export async function rehearse(scope: Scope, operation: Operation): Promise<Oper
   } finally {
     scope.scratch.letGo();
   }
+}
+
+/** Each further try would take another backup first: what is in the way each time is for a person. */
+function neverEnds({ key }: Scope, { rehearsals, origin }: Operation, failure: Failure | null): Failure {
+  const last = failure === null ? '' : `: the last time ${withoutRetry(failure.message)}`;
+  const look = failure === null ? "Read the controller's log" : 'Mend that';
+  return stalled(
+    'RehearsalFailed',
+    `The rehearsal for ${origin.identity.name} was begun ${rehearsals} times and did not end${last}. Nothing was changed. ${look}, or declare spec.policy.rehearsal: Never; then: migration-target reconcile ${key.name}`,
+    failure,
+  );
 }
 
 async function tryChange(

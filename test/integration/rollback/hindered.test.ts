@@ -2,7 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 
 import { retry } from '../../../src/rollback/errors.ts';
-import type { LiveDatabase } from '../../../src/rollback/ports.ts';
+import type { AlembicSettings, LiveDatabase } from '../../../src/rollback/ports.ts';
 import { reconcile } from '../../../src/rollback/reconcile.ts';
 import { query } from '../../support/postgres.ts';
 import { createScene, said, threeSteps, type Scene } from '../../support/scene.ts';
@@ -94,40 +94,46 @@ test('who lost the lock ends no sessions of the next holder, and is tried again'
   expect(await scene.version()).toBe('a2');
 });
 
-describe('a change whose program is taken away each time', () => {
-  /** `before`: what it does until then. */
-  async function sceneOf(before: (scene: Scene) => Promise<unknown>) {
-    const runs: string[] = [];
-    let armed = false;
-    const lost = retry('JobLost', 'The Job was lost: drained. It is tried again by itself.');
-    const place = { sqlstate: null, statement: null, file: null, line: null, blockedBy: null, step: null };
-    const scene: Scene = await createScene(16, {
-      history: threeSteps,
-      ports: (ports) => ({
-        ...ports,
-        alembic: {
-          ...ports.alembic,
-          start: async (settings) => {
-            const session = await ports.alembic.start(settings);
-            if (!armed || settings.copy !== null) return session;
-            return Object.assign(session, {
-              migrate: async () => {
-                runs.push(settings.operationId);
-                await before(scene);
-                return { ok: false, error: { ...place, kind: 'died', message: 'It is gone.', committed: null, lost } };
-              },
-            });
-          },
+/** `takes`: from which of its programs it is taken away; `before`: what that one does until then. */
+async function sceneThatLoses(
+  takes: (settings: AlembicSettings) => boolean,
+  before: (scene: Scene) => Promise<unknown> = () => Promise.resolve(),
+) {
+  const runs: string[] = [];
+  let armed = false;
+  const lost = retry('JobLost', 'The Job was lost: drained. It is tried again by itself.');
+  const place = { sqlstate: null, statement: null, file: null, line: null, blockedBy: null, step: null };
+  const scene: Scene = await createScene(16, {
+    history: threeSteps,
+    spec: { policy: { rehearsal: 'Always', dataLoss: 'Allow' } },
+    ports: (ports) => ({
+      ...ports,
+      alembic: {
+        ...ports.alembic,
+        start: async (settings) => {
+          const session = await ports.alembic.start(settings);
+          if (!armed || !takes(settings)) return session;
+          return Object.assign(session, {
+            migrate: async () => {
+              runs.push(settings.operationId);
+              await before(scene);
+              return { ok: false, error: { ...place, kind: 'died', message: 'It is gone.', committed: null, lost } };
+            },
+          });
         },
-      }),
-    });
-    await scene.goTo('a2');
-    armed = true;
-    return { scene, runs };
-  }
+      },
+    }),
+  });
+  await scene.goTo('a2');
+  armed = true;
+  return { scene, runs };
+}
+
+describe('a change whose program is taken away each time', () => {
+  const takes: Parameters<typeof sceneThatLoses>[0] = ({ copy }) => copy === null;
 
   test('is started three times, and then is for a person', async () => {
-    const { scene, runs } = await sceneOf(() => Promise.resolve());
+    const { scene, runs } = await sceneThatLoses(takes);
     await using _ = scene;
     expect(said((await scene.goTo('a3')).outcome)).toMatch(/^retrying JobLost/);
     expect(said((await scene.reconcile()).outcome)).toMatch(/^retrying JobLost/);
@@ -136,12 +142,64 @@ describe('a change whose program is taken away each time', () => {
   });
 
   test('is not started again on rows that may be its own', async () => {
-    const { scene, runs } = await sceneOf((current) =>
+    const { scene, runs } = await sceneThatLoses(takes, (current) =>
       current.query(`INSERT INTO users (id, name) VALUES (5001, 'half')`),
     );
     await using _ = scene;
     expect(said((await scene.goTo('a3')).outcome)).toMatch(/^stalled UpgradeFailed: /);
     expect(runs).toHaveLength(1);
+  });
+});
+
+describe('a rehearsal whose program is taken away each time', () => {
+  const takes: Parameters<typeof sceneThatLoses>[0] = ({ copy }) => copy !== null;
+
+  test('is begun three times, and then is for a person, who is told what to do', async () => {
+    const { scene, runs } = await sceneThatLoses(takes);
+    await using _ = scene;
+    expect(said((await scene.goTo('a3')).outcome)).toMatch(/^retrying JobLost/);
+    expect(said((await scene.reconcile()).outcome)).toMatch(/^retrying JobLost/);
+    const { outcome, status } = await scene.reconcile();
+    expect(said(outcome)).toMatch(
+      /^stalled RehearsalFailed: The rehearsal for \S+ was begun 3 times and did not end: the last time The Job was lost: drained\. Nothing was changed\. .* reconcile unicorn\. Database \S+ is at a2, as before\.$/,
+    );
+    expect(status).toMatchObject({ operation: null, history: [{ kind: 'rehearsal', result: 'failure' }, {}] });
+    await scene.reconcile();
+    expect(runs).toHaveLength(3);
+    expect(await scene.databases()).toEqual([scene.database.name]);
+
+    // Who declares it anew has as many tries again.
+    expect(said((await scene.goTo('a3', { interval: '7m' })).outcome)).toMatch(/^retrying JobLost/);
+  });
+
+  test('has all its tries again once something else is declared', async () => {
+    const { scene } = await sceneThatLoses(takes);
+    await using _ = scene;
+    await scene.goTo('a3');
+    expect((await scene.reconcile()).status.operation).toMatchObject({ step: 'rehearse', rehearsals: 2 });
+    expect((await scene.goTo('a1')).status.operation).toMatchObject({ step: 'rehearse', rehearsals: 1 });
+  });
+
+  test('because the controller ended each time, is not begun a fourth time', async () => {
+    const { scene, runs } = await sceneThatLoses(takes);
+    await using _ = scene;
+    await scene.goTo('a3');
+    const { operation } = await scene.status();
+    const died = { ...(await scene.status()), operation: { ...operation!, rehearsals: 3 } };
+    await scene.ports.home.saveStatus({ namespace: 'default', name: 'unicorn' }, died);
+    expect(said((await scene.reconcile()).outcome)).toMatch(
+      /^stalled RehearsalFailed: .* was begun 3 times and did not end\. Nothing was changed\. Read the controller's log, or declare/,
+    );
+    expect(runs).toHaveLength(1);
+  });
+
+  test('because the controller is stopped, was not begun', async () => {
+    const controller = new AbortController();
+    const { scene } = await sceneThatLoses(takes, () => Promise.resolve(controller.abort()));
+    await using _ = scene;
+    await scene.declare({ revision: 'a3' });
+    const { status } = await reconcile(await scene.target(), scene.ports, { kind: 'reconcile' }, controller.signal);
+    expect(status.operation).toMatchObject({ step: 'rehearse', rehearsals: 0 });
   });
 });
 

@@ -81,4 +81,19 @@ describe('a rehearsal on another server', () => {
     expect(said(outcome)).toMatch(/127\.0\.0\.1:1/);
     expect(await scene.version()).toBe('a3');
   });
+
+  test('that is not there costs no backup, however often it is tried again, and is never given up', async () => {
+    await using scene = await onTwoServers();
+    const { lastBackup } = await scene.status();
+    await writeFile(join(scene.dir, 'rehearsal-url'), 'postgresql://nobody@127.0.0.1:1/postgres');
+    expect((await scene.goTo('a2', declared(scene))).outcome.kind).toBe('retrying');
+    for (let tries = 0; tries < 3; tries += 1) expect((await scene.reconcile()).outcome.kind).toBe('retrying');
+    const key = await scene.target();
+    const store = await scene.ports.backups.open(
+      key.spec.backup.storage,
+      { namespace: 'default', name: 'unicorn' },
+      scene.ports.home,
+    );
+    expect((await store.list()).backups[0]?.id).toBe(lastBackup?.id);
+  });
 });
