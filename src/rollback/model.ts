@@ -382,6 +382,8 @@ export interface Operation {
   readonly rehearsals: number;
   /** Whether alembic may have committed anything since the backup: what moved before is somebody else's. */
   readonly begun: boolean;
+  /** Since when something keeps its step from being done, and when people were told; null: nothing does, or nobody waits. */
+  readonly hindered: { readonly since: string; readonly toldAt: string | null } | null;
   /** Scratch databases that may exist; dropped by oid. */
   readonly scratch: readonly OwnDatabase[];
   /** The swap, from before its first effect. */

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { maxMessageLength } from '../api/status.ts';
 import type { HistoryEntry, TargetKey, TargetStatus } from '../api/target.ts';
+import { isStopped, ranBefore } from './application.ts';
 import { formatRevisions } from './compare.ts';
 import { formatHeads } from './graph.ts';
 import type { Operation } from './model.ts';
@@ -98,6 +99,30 @@ export function stalledNotice(
   };
 }
 
+/** What should pass by itself, and has not, while the application is stopped or the change half done; null: nothing is so. */
+export function hinderedNotice(key: TargetKey, status: TargetStatus): Notification | null {
+  const journal = journalOf(status);
+  const hindered = journal?.hindered;
+  const ready = status.conditions.find(({ type }) => type === 'Ready');
+  if (journal === null || hindered?.toldAt == null || ready === undefined) return null;
+  const { id, plan, startedAt, step, application } = journal;
+  const stopped = application !== null && isStopped(journal) ? ranBefore(application) : [];
+  const down = stopped.length === 0 ? '' : `The application is stopped (${stopped.join(', ')}). `;
+  return {
+    id: `${id}/failed/${hindered.since}`,
+    event: 'failed',
+    at: hindered.toldAt,
+    target: key,
+    operation: { id, kind: plan.kind, startedAt },
+    reason: ready.reason,
+    message: bound(
+      `${down}Operation ${id} can't go on with its step ${step} since ${hindered.since}. Once the cause is mended it goes on by itself, or at once by migration-target reconcile ${key.name}. The cause: ${ready.message}`,
+    ),
+    revisions: { from: plan.current, to: plan.desired },
+    report: null,
+  };
+}
+
 const kindOf = (operation: TargetStatus['operation']): string =>
   operation?.version === 1 ? (operation as Operation).plan.kind : 'unknown';
 
@@ -117,6 +142,7 @@ export function missedNotices(key: TargetKey, status: TargetStatus, since: Date)
   return [
     ...ended.toReversed().map((entry) => endedNotice(key, entry)),
     journal !== null && isSince(journal.startedAt) ? startedNotice(key, journal) : null,
+    isSince(journal?.hindered?.toldAt ?? '') ? hinderedNotice(key, status) : null,
     isOfNone ? stalledNotice(key, status, { ...stalled, at: stalled.lastTransitionTime }) : null,
   ].filter((notice) => notice !== null);
 }

@@ -27,6 +27,7 @@ export function newOperation(
     application: null,
     attempts: 0,
     begun: false,
+    hindered: null,
     scratch: [],
     restore: null,
     swapped: false,

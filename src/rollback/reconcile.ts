@@ -17,7 +17,8 @@ import { formatHeads } from './graph.ts';
 import { unlessUnhealthy } from './health.ts';
 import type { Operation } from './model.ts';
 import { withNextCommand } from './next-command.ts';
-import { endedNotice, stalledNotice, startedNotice, type Notification } from './notification.ts';
+import { hinder } from './hindrance.ts';
+import { endedNotice, hinderedNotice, stalledNotice, startedNotice, type Notification } from './notification.ts';
 import type { Ports } from './ports.ts';
 import { rollback } from './rollback.ts';
 import { settle, suspended } from './settle.ts';
@@ -228,16 +229,19 @@ async function fail(visit: Visit, keeper: Keeper, failure: Failure): Promise<Rec
   // Whoever holds the lock writes the status, and its journal; what was read here is older by now.
   if (failure.reason === 'DatabaseLocked') return { outcome, status: keeper.status(), again: true };
   const now = ports.clock.now();
+  const journal = journalOf(keeper.status());
+  const isHindered = failure.kind === 'retry' && reason !== 'OperationInterrupted';
   const status = concludedStatus(target, keeper.status(), {
     outcome,
     now,
     answers: visit.asked.kind !== 'backup',
     // What was begun stays journalled: the next try, or whoever mends the cause, goes on with it.
-    journal: keeper.status().operation,
+    journal: journal !== null && isHindered ? hinder(journal, now) : keeper.status().operation,
   });
   const isNews = await announce(visit, keeper.status(), status, outcome);
   await keeper.replace(status);
   if (isNews) notifyStall(visit, status, outcome, now);
+  if (journal?.hindered?.toldAt == null) notify(visit, hinderedNotice(visit.key, status));
   if (failure.reason === 'InternalError')
     ports.observe(visit.key, '', { kind: 'note', level: 'warn', message: `${failure.message} ${failure.stack ?? ''}` });
   return { outcome, status, again: failure.kind === 'retry' };

@@ -95,6 +95,7 @@ async function step(scope: Scope, operation: Operation, name: OperationStep, run
   return scope.save({
     ...next,
     step: due,
+    hindered: null,
     durations: { ...next.durations, [name]: (operation.durations[name] ?? 0) + ms },
   });
 }

@@ -20,12 +20,13 @@ import { formatHeads } from './graph.ts';
 import type { AsideDatabase, BackupManifest, Operation, Risk } from './model.ts';
 import { requestedAt } from './visit.ts';
 
+/** What an older version of this program did not know yet had not happened to its operations. */
+const unknownBefore = { application: null, rehearsals: 0, hindered: null } satisfies Partial<Operation>;
+
 /** The journal in a status; null where there is none, or one of another version. */
 export function journalOf(status: TargetStatus): Operation | null {
-  // What an older one did not know yet had not happened to it.
   if (status.operation?.version !== 1) return null;
-  const journal = status.operation as Operation;
-  return { ...journal, application: journal.application ?? null, rehearsals: journal.rehearsals ?? 0 };
+  return { ...unknownBefore, ...(status.operation as Operation) };
 }
 
 /**

@@ -11,59 +11,13 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { TargetStatus } from '../../../src/api/target.ts';
 import { retry, stalled } from '../../../src/rollback/errors.ts';
-import type { WorkloadBefore } from '../../../src/rollback/model.ts';
-import type { Ports, Workloads } from '../../../src/rollback/ports.ts';
+import type { Ports } from '../../../src/rollback/ports.ts';
 import { reconcile } from '../../../src/rollback/reconcile.ts';
 import { createScene, said, threeSteps, type Scene } from '../../support/scene.ts';
+import { pretended, type Pretended } from './pretended.ts';
 
 const major = 16;
-const application = { workloads: [{ kind: 'Container', name: 'app' }] };
-
-interface Pretended {
-  readonly did: string[];
-  readonly on: {
-    stop?: () => Promise<void>;
-    /** Returns what is gone. */
-    start?: () => Promise<readonly string[]>;
-    /** What `start` tells of what others have done. */
-    found?: readonly string[];
-    health?: () => Promise<void>;
-  };
-  readonly ports: (ports: Ports) => Ports;
-}
-
-function pretended(): Pretended {
-  const did: string[] = [];
-  const on: Pretended['on'] = {};
-  const one: WorkloadBefore = {
-    kind: 'Container',
-    name: 'app',
-    id: 'app',
-    running: true,
-    startsAfter: [],
-    settings: {},
-  };
-  const workloads: Workloads = {
-    read: () => Promise.resolve([one]),
-    tryStop: () => Promise.resolve(),
-    stop: async () => {
-      did.push('stop');
-      await on.stop?.();
-    },
-    start: async () => {
-      did.push('start');
-      return { gone: (await on.start?.()) ?? [], notes: on.found ?? [] };
-    },
-    leave: () => Promise.resolve(),
-    restart: () => Promise.resolve(),
-    health: async () => {
-      await on.health?.();
-      return { state: 'healthy', what: 'the container app runs' };
-    },
-    log: () => Promise.resolve([]),
-  };
-  return { did, on, ports: (ports) => ({ ...ports, workloads: () => workloads }) };
-}
+const { application } = pretended();
 
 const gone = () => stalled('ContainerNotFound', 'The container app does not exist.');
 const taken = () => stalled('InternalError', 'The Docker Engine answers 500: port is already allocated.');

@@ -6,12 +6,18 @@ import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 
 import { createWebhook, webhookSettings, type Webhook } from '../../../src/adapters/webhook/index.ts';
-import type { LeaseStore } from '../../../src/rollback/ports.ts';
+import { retry } from '../../../src/rollback/errors.ts';
+import { missedNotices } from '../../../src/rollback/notification.ts';
+import type { LeaseStore, Ports } from '../../../src/rollback/ports.ts';
+import { reconcile } from '../../../src/rollback/reconcile.ts';
 import { redact } from '../../../src/rollback/redact.ts';
+import { databaseUrl } from '../../support/postgres.ts';
 import { startReceiver, type Receiver } from '../../support/receiver.ts';
 import { createScene, said, threeSteps, type Scene, type SceneOptions } from '../../support/scene.ts';
 import { runController } from '../bad-input/controller.ts';
+import { setSecret } from '../bad-input/support.ts';
 import { createBench, twoSteps } from '../cli/bench.ts';
+import { pretended } from './pretended.ts';
 
 const major = 16;
 const withDowngrade = (downgrade: string): SceneOptions['history'] => ({
@@ -25,12 +31,16 @@ interface TellingScene extends AsyncDisposable {
   readonly told: (count: number) => Promise<readonly Readonly<Record<string, unknown>>[]>;
 }
 
-async function tellingScene(receiver: Receiver, history: SceneOptions['history']): Promise<TellingScene> {
+async function tellingScene(
+  receiver: Receiver,
+  history: SceneOptions['history'],
+  change: (ports: Ports) => Ports = (ports) => ports,
+): Promise<TellingScene> {
   const settings = webhookSettings({ MIGRATION_TARGET_WEBHOOK_URL: receiver.url });
   if (settings === null) throw new Error('no settings');
   const quiet = { delivered: () => undefined, failed: () => undefined, dropped: () => undefined };
   const webhook = createWebhook({ settings, redact, userAgent: 'test', listener: quiet });
-  const scene = await createScene(major, { history, ports: (ports) => ({ ...ports, notifier: webhook }) });
+  const scene = await createScene(major, { history, ports: (ports) => change({ ...ports, notifier: webhook }) });
   let seen = 0;
   return {
     scene,
@@ -132,6 +142,69 @@ raise RuntimeError('could not connect to ' + os.environ['DATABASE_URL'] + ' with
   const sent = receiver.received.map(({ text }) => text).join('\n');
   expect(sent).not.toContain(scene.database.password);
   expect(sent).not.toContain('hunter2');
+});
+
+describe('a password that is refused in the middle of a change, with the application stopped', () => {
+  test('is told once, after minutes: what is stopped, and what to mend', async () => {
+    await using receiver = await startReceiver();
+    let [later, isArmed] = [0, false];
+    const clock = { now: () => new Date(Date.now() + later) };
+    const controller = new AbortController();
+    const app = pretended();
+    await using telling = await tellingScene(receiver, threeSteps, (ports) => ({
+      ...app.ports(ports),
+      clock,
+      home: {
+        ...ports.home,
+        saveStatus: async (key, status, before) => {
+          await ports.home.saveStatus(key, status, before);
+          if (isArmed && status.operation?.step === 'verify') controller.abort();
+        },
+      },
+    }));
+    const { scene, told } = telling;
+    await scene.goTo('a1');
+    await told(2);
+    isArmed = true;
+    await scene.declare({ revision: 'a2', application: app.application });
+    await reconcile(await scene.target(), scene.ports, { kind: 'reconcile' }, controller.signal);
+    expect((await scene.status()).operation).toMatchObject({ step: 'verify' });
+    expect(await told(1)).toMatchObject([{ event: 'started' }]);
+
+    const { url } = scene.database;
+    await setSecret(scene, 'url', databaseUrl(url, { password: 'wr0ng' }));
+    for (const minutes of [0, 1, 4, 6, 10]) {
+      later = minutes * 60_000;
+      expect(said((await scene.reconcile()).outcome)).toMatch(/^retrying AuthenticationFailed: /);
+    }
+    const [stuck] = await told(1);
+    expect(stuck).toMatchObject({
+      event: 'failed',
+      reason: 'AuthenticationFailed',
+      operation: { kind: 'upgrade' },
+      message: expect.stringMatching(
+        /^The application is stopped \(app\)\. Operation \w+ can't go on with its step verify since 20\S+Z\. .*reconcile unicorn\. The cause: .*password authentication failed.* Correct user and password in the Secret/,
+      ),
+      revisions: { from: ['a1'], to: ['a2'] },
+    });
+    // Who begins to lead tells it again, since nobody knows whether it was told.
+    const key = { namespace: 'default', name: 'unicorn' };
+    const since = new Date(clock.now().getTime() - 5 * 60_000);
+    expect(missedNotices(key, await scene.status(), since)).toEqual([expect.objectContaining({ id: stuck?.['id'] })]);
+    expect(missedNotices(key, await scene.status(), clock.now())).toEqual([]);
+
+    expect((await scene.status()).application).toMatchObject({ state: 'stopped' });
+
+    // What is in the way of the next step is waited for anew.
+    await setSecret(scene, 'url', url);
+    app.on.start = () => Promise.reject(retry('DockerUnreachable', 'The engine went away.'));
+    expect((await scene.reconcile()).status.operation).toMatchObject({ step: 'resume', hindered: { toldAt: null } });
+    delete app.on.start;
+    expect(said((await scene.reconcile()).outcome)).toMatch(/^ready Upgraded/);
+    expect(await told(1)).toMatchObject([{ event: 'succeeded' }]);
+    await telling.webhook.close(5_000);
+    expect(await told(0)).toEqual([]);
+  });
 });
 
 /** Variables of this process, and so of those that it starts. */
