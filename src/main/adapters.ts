@@ -49,7 +49,10 @@ export function lazyAdapters(cluster: () => Cluster | null = () => null): Adapte
       openScratchServer: async (settings) => (await databases()).openScratchServer(settings),
     },
     alembic: { start: async (settings) => (await alembic()).start(settings) },
-    backups: { open: async (storage, owner, secrets) => (await backups()).open(storage, owner, secrets) },
+    backups: {
+      open: async (storage, owner, secrets) => (await backups()).open(storage, owner, secrets),
+      letGo: async (target) => (await backups()).letGo(target),
+    },
     workloads: (owner) =>
       workloadsOf({
         docker: async () => (await docker()).workloads,

@@ -74,6 +74,7 @@ export async function serve({
     },
   });
   let beganAt = adapters.clock.now();
+  /** Those whose last minutes before this process were told. */
   const visited = new Set<string>();
   /** The catalogue of each target whose last visit came to its end, as it was shown then. */
   const shown = new Map<string, string>();
@@ -128,6 +129,7 @@ export async function serve({
     if (declaration === null) {
       intervals.delete(keyText(key));
       metrics.forget(key);
+      await adapters.backups.letGo(key);
       return tellRequests(key, null);
     }
     tellUntold(key, declaration);
@@ -159,7 +161,10 @@ export async function serve({
 
   /** Once: what happened shortly before this process began to work, whoever did it may have died before it was told. */
   function tellUntold(key: TargetKey, declaration: Declaration): void {
-    if (webhook === null || visited.has(keyText(key))) return;
+    const isOver = adapters.clock.now().getTime() - beganAt.getTime() > toldAgainMs;
+    // By then it is too old to be told, and this process has told what happened since.
+    if (isOver) visited.clear();
+    if (isOver || webhook === null || visited.has(keyText(key))) return;
     visited.add(keyText(key));
     const status = statusOfDeclaration(declaration);
     const since = new Date(beganAt.getTime() - toldAgainMs);

@@ -507,6 +507,8 @@ export interface BackupStore {
 export interface BackupStores {
   /** `secrets`: resolves what the storage names in the owner's namespace. Throws NotSupported, StorageUnavailable, SecretNotFound. */
   open(storage: TargetSpec['backup']['storage'], owner: Owner, secrets: Pick<Home, 'resolve'>): Promise<BackupStore>;
+  /** The target is gone: what is kept of its storage for the next time, and whatever serves that, is no use any more. */
+  letGo(target: TargetKey): Promise<void>;
 }
 
 // --------------------------------------------------------------------------------------------- application

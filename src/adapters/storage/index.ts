@@ -9,8 +9,9 @@ export { openDumpFolder } from './dump-folder.ts';
 export { plainBackup, type PlainBackup } from './plain-backup.ts';
 
 /** The storages that `spec.backup.storage` can name. `volumes`: those of a cluster, opened when one is first named. */
-export function createBackupStores(volumes?: () => Promise<Pick<Volumes, 'open'>>): BackupStores {
+export function createBackupStores(volumes?: () => Promise<Pick<Volumes, 'open' | 'letGo'>>): BackupStores {
   let buckets: Buckets | null = null;
+  let claims: ReturnType<NonNullable<typeof volumes>> | null = null;
   return {
     async open(storage, target, secrets) {
       if (storage.s3 !== undefined) {
@@ -19,7 +20,7 @@ export function createBackupStores(volumes?: () => Promise<Pick<Volumes, 'open'>
         return buckets.open(storage.s3, target, secrets);
       }
       if (storage.persistentVolumeClaim !== undefined && volumes !== undefined)
-        return (await volumes()).open(storage.persistentVolumeClaim, target);
+        return (await (claims ??= volumes())).open(storage.persistentVolumeClaim, target);
       const path = storage.directory?.path;
       if (path === undefined) {
         const named = Object.keys(storage).join(', ') || 'nothing';
@@ -30,6 +31,10 @@ export function createBackupStores(volumes?: () => Promise<Pick<Volumes, 'open'>
         );
       }
       return new DirectoryStore(path, target);
+    },
+    async letGo(target) {
+      buckets?.letGo(target);
+      (await claims)?.letGo(target);
     },
   };
 }

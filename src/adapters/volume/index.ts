@@ -1,9 +1,10 @@
 /** Backups on a PersistentVolumeClaim, which a small agent serves from a pod that mounts it. */
-import type { TargetSpec } from '../../api/target.ts';
+import type { TargetKey, TargetSpec } from '../../api/target.ts';
 import type { BackupStore, Owner } from '../../rollback/ports.ts';
 import type { Launcher, Program } from '../process/launcher.ts';
 import { createKnown, type Known } from '../storage/known.ts';
 import { ObjectStore } from '../storage/object-store.ts';
+import { perTarget } from '../storage/per-target.ts';
 import { volumeConnection, type VolumeConnection } from './connection.ts';
 import { claimText } from './failures.ts';
 import { volumePlace } from './place.ts';
@@ -20,6 +21,8 @@ export interface VolumeAgent {
 export interface Volumes extends AsyncDisposable {
   /** Starts nothing yet. Throws what `agentOf` throws. */
   open(storage: ClaimStorage, owner: Owner): BackupStore;
+  /** Ends its agent. */
+  letGo(target: TargetKey): void;
 }
 
 /** From one step of an operation to the next; the agent of a longer one is started again. */
@@ -33,23 +36,25 @@ export function createVolumes(
   idleMs = defaultIdleMs,
 ): Volumes {
   // One agent for a target, whatever is done to it at the same time.
-  const opened = new Map<string, { readonly connection: VolumeConnection; readonly known: Known }>();
+  const opened = perTarget<{ readonly connection: VolumeConnection; readonly known: Known }>(
+    ({ connection }) => void connection[Symbol.asyncDispose](),
+  );
   return {
     open({ claimName, path }, owner) {
       const claim = { namespace: owner.namespace, name: claimName };
-      const whose = JSON.stringify([claim, path, owner.uid, owner.name, owner.serviceAccountName]);
-      let one = opened.get(whose);
-      if (one === undefined) {
+      const named = JSON.stringify([claimName, path, owner.uid, owner.serviceAccountName]);
+      const { connection, known } = opened.keep(owner, named, () => {
         const { launcher, program } = agentOf(owner, claimName);
-        const connection = volumeConnection(launcher, program, { name: claimText(claim), idleMs });
-        one = { connection, known: createKnown(oldestMs) };
-        opened.set(whose, one);
-      }
-      return new ObjectStore(volumePlace(one.connection, claim, path.replaceAll(/^\/+|\/+$/g, '')), owner, one.known);
+        return {
+          connection: volumeConnection(launcher, program, { name: claimText(claim), idleMs }),
+          known: createKnown(oldestMs),
+        };
+      });
+      return new ObjectStore(volumePlace(connection, claim, path.replaceAll(/^\/+|\/+$/g, '')), owner, known);
     },
+    letGo: opened.letGo,
     async [Symbol.asyncDispose]() {
-      await Promise.all([...opened.values()].map(({ connection }) => connection[Symbol.asyncDispose]()));
-      opened.clear();
+      await Promise.all(opened.all().map(({ connection }) => connection[Symbol.asyncDispose]()));
     },
   };
 }

@@ -13,25 +13,37 @@ export interface ControllerRun {
 
 /**
  * Starts it, waits until it has read each target, and stops it, which waits for whatever it is at. `lease`: it works only
- * once it has that.
+ * once it has that. `meanwhile`: between the two, once it watches.
  */
 export async function runController(
   scene: Pick<Scene, 'ports'>,
-  { lease, clock }: { readonly lease?: LeaseStore; readonly clock?: Clock } = {},
+  {
+    lease,
+    clock,
+    meanwhile,
+  }: { readonly lease?: LeaseStore; readonly clock?: Clock; readonly meanwhile?: () => Promise<void> } = {},
 ): Promise<ControllerRun> {
   const { home, ...ports } = scene.ports;
   const keys = (await home.list()).map(keyOfDeclaration);
   const unseen = new Set(keys.map(keyText));
   const saved: string[] = [];
   const stop = new AbortController();
+  const going: Promise<void>[] = [];
+  const synced = Promise.withResolvers<void>();
   const watched: Home = {
     ...home,
     ...(lease === undefined ? {} : { lease: () => lease }),
     get: async (key) => {
       const declaration = await home.get(key);
       unseen.delete(keyText(key));
-      if (unseen.size === 0) stop.abort();
+      if (unseen.size === 0 && meanwhile === undefined) stop.abort();
+      else if (unseen.size === 0 && going.length === 0)
+        going.push(synced.promise.then(meanwhile).finally(() => stop.abort()));
       return declaration;
+    },
+    watch: async (...args) => {
+      await home.watch(...args);
+      synced.resolve();
     },
     saveStatus: async (key, status, before) => {
       saved.push(keyText(key));
@@ -53,6 +65,7 @@ export async function runController(
       adapters,
       version: '0',
     });
+    await Promise.all(going);
     if (unfinished.length > 0) throw new Error(`did not end: ${unfinished.join(', ')}`);
   } finally {
     if (level === undefined) delete process.env['LOG_LEVEL'];

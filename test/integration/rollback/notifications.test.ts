@@ -1,5 +1,5 @@
 /** What a webhook is told while the procedure does what it does: a real HTTP server listens. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -8,7 +8,7 @@ import { describe, expect, test } from '@jest/globals';
 import { createWebhook, webhookSettings, type Webhook } from '../../../src/adapters/webhook/index.ts';
 import { retry } from '../../../src/rollback/errors.ts';
 import { missedNotices } from '../../../src/rollback/notification.ts';
-import type { LeaseStore, Ports } from '../../../src/rollback/ports.ts';
+import type { Home, LeaseStore, Ports } from '../../../src/rollback/ports.ts';
 import { reconcile } from '../../../src/rollback/reconcile.ts';
 import { redact } from '../../../src/rollback/redact.ts';
 import { databaseUrl } from '../../support/postgres.ts';
@@ -247,6 +247,42 @@ describe('the controller', () => {
     };
     await withVariables({ MIGRATION_TARGET_WEBHOOK_URL: receiver.url }, () => runController(scene, { lease, clock }));
     expect(receiver.told()).toEqual([]);
+  });
+
+  test('tells nothing again of a target that was gone for a while', async () => {
+    await using receiver = await startReceiver();
+    await using scene = await createScene(major, { history: threeSteps });
+    await scene.goTo('a1');
+    let minutes = 0;
+    const clock = { now: () => new Date(Date.now() + minutes * 60_000) };
+    const file = join(scene.dir, 'targets', 'unicorn.yaml');
+    const gone = Promise.withResolvers<void>();
+    const back = Promise.withResolvers<void>();
+    const key = { namespace: 'default', name: 'unicorn' };
+    const home: Home = {
+      ...scene.ports.home,
+      get: async (asked) => {
+        const found = await scene.ports.home.get(asked);
+        if (found === null) gone.resolve();
+        else if (minutes > 0) back.resolve();
+        return found;
+      },
+    };
+    const meanwhile = async (): Promise<void> => {
+      await receiver.until(1);
+      minutes = 16;
+      const declared = await readFile(file, 'utf8');
+      await rm(file);
+      await gone.promise;
+      await writeFile(file, declared);
+      await back.promise;
+    };
+    const ports = { ...scene.ports, home };
+    await withVariables({ MIGRATION_TARGET_WEBHOOK_URL: receiver.url }, () =>
+      runController({ ports }, { clock, meanwhile }),
+    );
+    expect((await home.get(key))?.kind).toBe('target');
+    expect(receiver.told()).toHaveLength(1);
   });
 
   test('tells what is declared wrongly, and that once', async () => {

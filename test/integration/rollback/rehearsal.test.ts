@@ -250,6 +250,7 @@ describe('a rehearsal', () => {
       ports: (ports) => ({
         ...ports,
         backups: {
+          ...ports.backups,
           open: async (...args) => {
             const store = await ports.backups.open(...args);
             const recordRehearsed: typeof store.recordRehearsed = async (facts) => {

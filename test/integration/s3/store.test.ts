@@ -53,4 +53,10 @@ test('a look at a target asks nothing of a service whose catalogue this process 
   expect((await (await open()).list({ mayBeOld: true })).backups).toEqual([]);
   const another = await adding(await openS3(bucket, server))();
   expect((await (await open()).list()).backups).toEqual([another]);
+
+  // Nothing is known any more of what a target had that is gone.
+  await stores.letGo(target);
+  const askedBefore = proxy.heads.length;
+  expect((await (await open()).list({ mayBeOld: true })).backups).toEqual([another]);
+  expect(proxy.heads.length).toBeGreaterThan(askedBefore);
 });

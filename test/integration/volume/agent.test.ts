@@ -9,7 +9,9 @@ import { localLauncher } from '../../../src/adapters/process/local.ts';
 import type { Child, Launcher } from '../../../src/adapters/process/launcher.ts';
 import type { ObjectPlace } from '../../../src/adapters/storage/object-place.ts';
 import { volumeConnection } from '../../../src/adapters/volume/connection.ts';
+import { createVolumes, type Volumes } from '../../../src/adapters/volume/index.ts';
 import { volumePlace } from '../../../src/adapters/volume/place.ts';
+import { target } from '../../unit/storage/samples.ts';
 import { adding } from '../s3/catalogue.ts';
 import { agentOf, openVolume, temporaryFolder } from './catalogue.ts';
 
@@ -147,6 +149,19 @@ describe('an agent', () => {
     await store.remove(manifest.id);
     expect((await store.list({ mayBeOld: true })).backups).toEqual([]);
     await expect(store.list()).resolves.toEqual({ backups: [], broken: [] });
+  });
+
+  test.each([
+    ['is gone', (volumes: Volumes) => volumes.letGo(target)],
+    ['names another claim', (volumes: Volumes) => void volumes.open({ claimName: 'others', path: '/' }, target)],
+  ])('ends at once where its target %s', async (_, change) => {
+    const { launcher, children } = watched();
+    const agent = agentOf(await temporaryFolder(), launcher);
+    await using volumes = createVolumes(() => agent, 60_000);
+    await adding(volumes.open({ claimName: 'backups', path: '/' }, target))('the dump');
+    change(volumes);
+    expect(await children[0]?.ended).toMatchObject({ code: 0 });
+    expect(children).toHaveLength(1);
   });
 
   test('whose folder is missing tells it', async () => {
