@@ -63,7 +63,8 @@ export const reasons = {
   WorkloadNotStopped: 'A workload can not be stopped, does not stop, or is started by somebody else meanwhile.',
   ImageNotPulled: 'A node could not pull the image; it is tried again.',
   JobRefused: 'The cluster refuses the Job or its pod: a quota, an admission policy, a missing right.',
-  JobNotStarted: 'The pod of a Job does not come to run: no node has a place for it, or what it needs is missing.',
+  JobNotStarted:
+    'The pod of a Job does not come to run: no node has a place for it, what it needs is missing, or it has too large variables.',
   JobLost: 'The pod of a Job was taken away before its program had ended, or the connection to it was cut.',
   // Stalled: the application
   ApplicationUnhealthy:

@@ -51,7 +51,7 @@ test.each<[string, object, RegExp]>([
   [
     'a megabyte of variables',
     template({ containers: [{ env: [{ name: 'LARGE', value: 'x'.repeat(1 << 20) }] }] }),
-    /^stalled PythonNotFound: The interpreter python3 in a Job .* it ended with exit code 1\. Correct/,
+    /^stalled JobNotStarted: No Job is made\. The variable LARGE has 1,048,583 bytes, and Linux starts no program with one of more than 131,072\./,
   ],
   [
     'a Deployment that is not there',

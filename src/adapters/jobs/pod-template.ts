@@ -3,6 +3,7 @@ import * as z from 'zod';
 import { stalled } from '../../rollback/errors.ts';
 import type { OwnImage } from '../kubernetes/own-image.ts';
 import type { Program } from '../process/launcher.ts';
+import { assertStartable } from './environment-size.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -181,12 +182,20 @@ const undisturbed = {
   'karpenter.sh/do-not-disrupt': 'true',
 };
 
-/** With its program, which waits for its input: nothing that it writes is lost before somebody hears it. */
+/**
+ * With its program, which waits for its input: nothing that it writes is lost before somebody hears it. Throws JobNotStarted
+ * where it has too many variables to be started.
+ */
 export function podOf(
   shape: PodShape,
   { command, env, cwd }: Pick<Program, 'env' | 'cwd'> & { readonly command: readonly string[] },
   labels: Readonly<Record<string, string>>,
 ): Fields {
+  const variables = [
+    ...listOf(shape.container['env']),
+    ...Object.entries(env).map(([name, value]) => ({ name, value: literal(value) })),
+  ];
+  assertStartable(variables);
   return {
     metadata: {
       labels: { ...shape.metadata.labels, ...labels },
@@ -201,10 +210,7 @@ export function podOf(
           name: containerName,
           command: command.map(literal),
           args: [],
-          env: [
-            ...listOf(shape.container['env']),
-            ...Object.entries(env).map(([name, value]) => ({ name, value: literal(value) })),
-          ],
+          env: variables,
           ...(cwd === undefined ? {} : { workingDir: cwd }),
           stdin: true,
           // Its input ends with our connection, whatever ends us; and then so does the program.
