@@ -54,7 +54,7 @@ export const kinds: readonly Kind[] = [
     columns: [
       { name: 'Target', type: 'string', jsonPath: '.spec.targetRef.name' },
       { name: 'Backup', type: 'string', jsonPath: '.status.backupId' },
-      { name: 'Revisions', type: 'string', jsonPath: '.status.revisions' },
+      { name: 'Revisions', type: 'string', jsonPath: '.status.revision' },
       { name: 'Bytes', type: 'integer', jsonPath: '.status.sizeBytes' },
       { name: 'Ready', type: 'string', jsonPath: ready('status') },
       { name: 'Reason', type: 'string', jsonPath: ready('reason') },

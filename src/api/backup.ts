@@ -27,6 +27,11 @@ export const migrationBackupStatus = z
       .describe('The revisions that it is at; null: it has no version table.')
       .nullable()
       .default(null),
+    revision: z
+      .string()
+      .describe('The same in words: joined by commas, "base" for none, "no version table"; null: none was taken yet.')
+      .nullable()
+      .default(null),
     reason: z
       .string()
       .describe('Why it was taken: BeforeChange, Requested, MaxAge, BeforeRestore or Imported.')

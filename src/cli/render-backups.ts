@@ -1,5 +1,5 @@
 /** The catalogue as a table. Pure. */
-import { formatRevisions, revisionsOfBackup } from '../rollback/compare.ts';
+import { backupRevisionText } from '../rollback/compare.ts';
 import type { BackupManifest } from '../rollback/model.ts';
 import type { BrokenBackup } from '../rollback/ports.ts';
 import type { Screen } from './output.ts';
@@ -64,17 +64,11 @@ export function renderBackups<B extends ListedBackup>(
   return [...(backups.length === 0 ? [] : [table]), ...faults].join('\n');
 }
 
-/** By the schema is not by the version table: who restores it is told which. */
-const revisionText = (backup: ListedBackup): string =>
-  backup.revisions === null && backup.identified !== undefined
-    ? `${formatRevisions(revisionsOfBackup(backup))} (by schema)`
-    : formatRevisions(backup.revisions);
-
 function row(backup: ListedBackup, now: Date): readonly Cell[] {
   return [
     backup.id,
     relativeTime(backup.finishedAt, now),
-    revisionText(backup),
+    backupRevisionText(backup),
     formatBytes(backup.sizeBytes),
     backup.verifiedAt === null
       ? { text: 'never', style: 'yellow' }

@@ -2,7 +2,7 @@
 import { migrationBackupStatus, type MigrationBackupStatus } from '../api/backup.ts';
 import { summarizeBriefly, type Outcome } from '../api/conditions.ts';
 import type { BackupObject } from './backup-objects.ts';
-import { formatRevisions } from './compare.ts';
+import { backupRevisionText, formatRevisions } from './compare.ts';
 import type { BackupManifest } from './model.ts';
 
 const empty: MigrationBackupStatus = migrationBackupStatus.parse({});
@@ -17,7 +17,9 @@ export function withOutcome(object: BackupObject, outcome: Outcome, now: Date): 
 export function shownStatus(object: BackupObject, manifest: BackupManifest, now: Date): MigrationBackupStatus {
   const { id, revisions, reason, sizeBytes, startedAt, finishedAt, verifiedAt, keptUntil, database } = manifest;
   const { conditions } = withOutcome(object, outcomeOf(manifest), now);
-  return { backupId: id, revisions, reason, sizeBytes, startedAt, finishedAt, verifiedAt, keptUntil, conditions };
+  const revision = backupRevisionText(manifest);
+  const times = { startedAt, finishedAt, verifiedAt, keptUntil };
+  return { backupId: id, revisions, revision, reason, sizeBytes, ...times, conditions };
 
   function outcomeOf({ verifiedAt: verified }: BackupManifest): Outcome {
     const what = `Backup ${id} of database ${database.name}, at ${formatRevisions(revisions)},`;

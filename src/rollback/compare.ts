@@ -70,6 +70,12 @@ export const revisionsOfBackup = ({
   identified,
 }: Pick<BackupManifest, 'revisions' | 'identified'>): readonly string[] | null => revisions ?? identified ?? null;
 
+/** By the schema is not by the version table: who restores it is told which. */
+export const backupRevisionText = (backup: Pick<BackupManifest, 'revisions' | 'identified'>): string =>
+  backup.revisions === null && backup.identified !== undefined
+    ? `${formatRevisions(revisionsOfBackup(backup))} (by schema)`
+    : formatRevisions(backup.revisions);
+
 export const sameRevisions = (a: readonly string[] | null, b: readonly string[] | null): boolean =>
   a === null || b === null ? a === b : sameSet(a, b);
 

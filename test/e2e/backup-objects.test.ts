@@ -20,7 +20,7 @@ import type { Home } from '../../src/rollback/ports.ts';
 import { targetDocument, writeHistory, type AlembicProject, type HistorySpec } from '../support/alembic.ts';
 import { apiServer, namespace, type ApiServer } from '../support/apiserver.ts';
 import { controllerAccount, installClusterWide } from '../support/manifests.ts';
-import { createDatabase, testServer, type TestDatabase } from '../support/postgres.ts';
+import { createDatabase, query, testServer, type TestDatabase } from '../support/postgres.ts';
 import { program } from '../support/program.ts';
 
 const history: HistorySpec = {
@@ -249,6 +249,7 @@ describe('a MigrationBackup that somebody creates', () => {
     expect(object.status).toMatchObject({
       backupId: id,
       revisions: ['a1'],
+      revision: 'a1',
       reason: 'Requested',
       sizeBytes: manifest.sizeBytes,
       startedAt: manifest.startedAt,
@@ -262,7 +263,7 @@ describe('a MigrationBackup that somebody creates', () => {
       ['Stalled', 'False', 'BackupVerified'],
     ]);
     expect(await at.kubectl(['get', 'migrationbackups'])).toMatch(
-      new RegExp(`before-the-weekend\\s+unicorn-db\\s+${id}\\s+\\["a1"\\]\\s+\\d+\\s+True\\s+BackupVerified`),
+      new RegExp(`before-the-weekend\\s+unicorn-db\\s+${id}\\s+a1\\s+\\d+\\s+True\\s+BackupVerified`),
     );
     // Nothing takes another one: neither the next look at the target nor the next start.
     await at.reconcile();
@@ -279,6 +280,20 @@ describe('a MigrationBackup that somebody creates', () => {
     ]);
   });
 
+  test('of a database without a version table is shown with that, wherever kubectl shows a revision', async () => {
+    const at = await place();
+    await query(at.url, 'DROP TABLE alembic_version');
+    await at.declare();
+    await startController(at);
+    await at.request('unmarked');
+    await at.waitReady('unmarked');
+    expect(await at.kubectl(['get', 'migrationbackups'])).toMatch(
+      /unmarked\s+unicorn-db\s+\S+\s+no version table\s+\d+\s+True/,
+    );
+    await at.kubectl(['wait', '--for=condition=Stalled', '--timeout=60s', 'mtgt/unicorn-db']);
+    expect(await at.kubectl(['get', 'mtgt', '-o', 'wide'])).toMatch(/unicorn-db\s+a1\s+False\s+VersionTableMissing/);
+  });
+
   test('of a target that is not declared says so, and is taken once it is', async () => {
     const at = await place();
     await startController(at);
@@ -291,6 +306,7 @@ describe('a MigrationBackup that somebody creates', () => {
         /^There is no MigrationTarget \S+\/unicorn-db\. .*migration-target apply -f FILE.*kubectl -n \S+ delete migrationbackup early/,
       ),
     });
+    expect(await at.kubectl(['get', 'migrationbackups', '-o', 'wide'])).not.toContain('<no value>');
     await at.declare();
     await at.waitReady('early');
     expect(await at.folders()).toHaveLength(1);

@@ -130,7 +130,9 @@ export function createBackupObjects(client: ApiClient, namespace: string | null)
 
   async function saveStatus(object: BackupObject, status: MigrationBackupStatus): Promise<void> {
     if (object.status !== null && statusDigest(object.status) === statusDigest(status)) return;
-    const now = await applyStatus(client, collection, object.key, object, status);
+    // Left out rather than null, which kubectl shows as `<no value>`.
+    const told = Object.fromEntries(Object.entries(status).filter(([, value]) => value !== null));
+    const now = await applyStatus(client, collection, object.key, object, told);
     if (now === null) forget(object.key);
     else keep({ ...object, ...now, status });
   }

@@ -109,7 +109,13 @@ export async function writeStatus(
       path: `${pathOf(key)}/status`,
       query: { fieldManager, force: 'true' },
       contentType: applyPatch,
-      body: { apiVersion, kind: 'MigrationTarget', metadata, status },
+      // Left out rather than null, which kubectl shows as `<no value>`.
+      body: {
+        apiVersion,
+        kind: 'MigrationTarget',
+        metadata,
+        status: { ...status, currentRevision: status.currentRevision ?? undefined },
+      },
     });
     return asStored(answer);
   });
