@@ -172,13 +172,18 @@ export function askText(
   const failed = operation.failure === null ? '' : `${operation.failure.message} `;
   const bound = rows === null ? '' : ` --max-row-loss ${rows}`;
   return withMiss(
-    `${failed}${whatIsDone(operation)} would lose data: ${what}. Nothing was changed, and nothing is until somebody approves this very plan.${toApprove} migration-target approve ${name} --plan ${digest}${bound}${again === null ? '' : `, then: ${again}`}${backToCurrent(operation)}`,
+    `${failed}${whatIsDone(operation)} would lose data: ${what}. Nothing was changed, and nothing is until somebody approves this very plan.${toApprove} migration-target approve ${name} --plan ${digest}${bound}${again === null ? '' : `${thenAgain}${again}`}${backToCurrent(operation)}`,
     because,
   );
 }
 
 const toApprove = ' To approve:';
+const thenAgain = ', then: ';
 const missed = / An approval does not count: .*?(?= To approve:)/s;
+
+/** Of such a message: what has to be typed once it is approved, since nothing declared leads there; null: nothing. */
+export const typedAgain = (message: string): string | null =>
+  new RegExp(`${thenAgain}migration-target (restore \\S+ [^\\s;]+)`).exec(message)?.[1] ?? null;
 
 /** The same message, with why the approval that is there does not count; null: none is there. */
 export function withMiss(message: string, because: string | null): string {

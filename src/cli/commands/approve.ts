@@ -35,7 +35,7 @@ async function approve(context: Context, name: string, { plan, maxRowLoss, reaso
     { answer },
     { Problem },
     { formatInstant, relativeTime, wrap },
-    { describeLoss },
+    { describeLoss, typedAgain },
   ] = await Promise.all([
     import('../../api/target.ts'),
     import('../../rollback/status.ts'),
@@ -73,13 +73,16 @@ async function approve(context: Context, name: string, { plan, maxRowLoss, reaso
   const approval = (await home.approvals(key)).find((one) => one.name === made);
   if (approval === undefined) throw new Problem(`No approval ${made}`, `It was made, and taken back meanwhile. ${see}`);
   const { expiresAt } = approval;
+  const again = typedAgain(readyMessage(status));
   const next =
-    home.kind === 'kubernetes'
-      ? [['next', `watch ${key.name}`]]
-      : [
-          ['next', `reconcile ${key.name}`],
-          ['or', `watch ${key.name}`],
-        ];
+    again !== null
+      ? [['next', again]]
+      : home.kind === 'kubernetes'
+        ? [['next', `watch ${key.name}`]]
+        : [
+            ['next', `reconcile ${key.name}`],
+            ['or', `watch ${key.name}`],
+          ];
   await answer(context.output, {
     object: { namespace: key.namespace, ...approval },
     names: [`migrationapproval/${made}`],

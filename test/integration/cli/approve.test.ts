@@ -109,6 +109,14 @@ test('the plan that waits is approved, and told: what, by whom, until when, how 
   expect(stdout).toMatch(/next +migration-target reconcile unicorn-db\n +or +migration-target watch unicorn-db/);
 });
 
+test('of a restore that was asked for says that it has to be asked for again: nothing declared leads there', async () => {
+  const again = 'migration-target restore unicorn-db default.unicorn-db-1';
+  const message = `Rows would go. To approve: migration-target approve unicorn-db --plan ${digest} --max-row-loss 3, then: ${again}`;
+  await say({ kind: 'awaitingApproval', message }, digest);
+  const { stdout } = await approve('unicorn-db', '--plan', digest);
+  expect(stdout).toMatch(/ +next +migration-target restore unicorn-db default\.unicorn-db-1\n$/);
+});
+
 test('for programs it is an object, or a name', async () => {
   await say(waiting, digest);
   const first = await approve('unicorn-db', '--plan', digest, '-o', 'json');

@@ -1,6 +1,13 @@
 import { describe, expect, test } from '@jest/globals';
 
-import { askText, describeTableLoss, gateDigest, judgeGate, type AtGate } from '../../../src/rollback/gate.ts';
+import {
+  askText,
+  describeTableLoss,
+  gateDigest,
+  judgeGate,
+  typedAgain,
+  type AtGate,
+} from '../../../src/rollback/gate.ts';
 import type {
   ChangePlan,
   DataLoss,
@@ -189,6 +196,16 @@ describe('the gate', () => {
     expect(askText(place, verdict, { digest: 'abc', because: 'it expired', again: null })).toContain(
       'does not count: it expired.',
     );
+  });
+
+  test('tells of what has to be typed once more, whatever else it says', () => {
+    const place = gate(risky, 'RequireApproval', rehearsal({ loss: emails }));
+    const verdict = judgeGate(place);
+    if (verdict.kind !== 'ask') throw new Error(verdict.kind);
+    const again = 'migration-target restore unicorn default.unicorn-20260102T030405Z-57a1c6';
+    const told = { digest: 'abc', because: 'it expired' };
+    expect(typedAgain(askText(place, verdict, { ...told, again }))).toBe(again.replace('migration-target ', ''));
+    expect(typedAgain(askText(place, verdict, { ...told, again: null }))).toBeNull();
   });
 });
 
