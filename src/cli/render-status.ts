@@ -24,6 +24,8 @@ export interface StatusOptions {
   readonly command: (rest: string) => string;
   /** What to say where no controller has looked at what is declared now; left out: nothing. */
   readonly unattended?: string;
+  /** Where whoever asks can act as well; a controller need not run there. */
+  readonly inFolder?: boolean;
 }
 
 /** Of what would be lost; `-o yaml` has all of it. */
@@ -182,7 +184,11 @@ export function describeEntry(
 }
 
 /** A line for each command. */
-function nextRows(target: MigrationTarget, status: TargetStatus, { command }: StatusOptions): readonly Row[] {
+function nextRows(
+  target: MigrationTarget,
+  status: TargetStatus,
+  { command, inFolder = false }: StatusOptions,
+): readonly Row[] {
   const { name, generation } = target.metadata;
   const is = (type: string): boolean =>
     status.conditions.some((condition) => condition.type === type && condition.status === 'True');
@@ -201,6 +207,12 @@ function nextRows(target: MigrationTarget, status: TargetStatus, { command }: St
     const bound = loss?.rows == null ? '' : ` --max-row-loss ${loss.rows}`;
     return [['next', command(`approve ${name} --plan ${digest}${bound}`)]];
   }
-  if (is('Reconciling')) return [['next', command(`watch ${name}`)]];
+  // Nobody is at it, unless a controller was started since.
+  if (inFolder && ready?.reason === 'OperationInterrupted') return [['next', command(`reconcile ${name}`)]];
+  if (is('Reconciling'))
+    return [
+      ['next', command(`watch ${name}`)],
+      ...(inFolder ? [['or', `${command(`reconcile ${name}`)} (where no controller runs)`] as const] : []),
+    ];
   return [['next', command(`history ${name}`)]];
 }

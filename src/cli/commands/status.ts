@@ -55,7 +55,7 @@ async function status(context: Context, name: string | undefined): Promise<ExitC
             say: (message) => say(message, keyOfDeclaration(only).name),
             command: context.command,
             // Whoever asks in a folder can act in it as well.
-            ...(kind === 'kubernetes' ? { unattended: unattendedText(keyOfDeclaration(only)) } : {}),
+            ...(kind === 'kubernetes' ? { unattended: unattendedText(keyOfDeclaration(only)) } : { inFolder: true }),
           });
     },
   });

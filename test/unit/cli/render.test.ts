@@ -106,6 +106,24 @@ test('a target that is being worked on says at what and for how long', () => {
   expect(text).toContain('… unicorn-db   Not ready Progressing\n');
   expect(text).toContain('  now         downgrade, at its step change, for 12 s (operation f00)\n');
   expect(text).toContain('  next        mt watch unicorn-db\n');
+  expect(text).not.toContain('reconcile');
+  // In a folder nobody may be at it.
+  const inFolder = renderStatus(
+    { kind: 'target', target: target(status) },
+    { screen, now, say, command, inFolder: true },
+  );
+  expect(inFolder).toContain(
+    '  next        mt watch unicorn-db\n  or          mt reconcile unicorn-db (where no controller runs)\n',
+  );
+});
+
+test('an operation that was interrupted in a folder, where nobody goes on with it, is gone on with by a command', () => {
+  const interrupted = conditions({ kind: 'retrying', reason: 'OperationInterrupted', message: 'It was stopped.' });
+  const declared = { kind: 'target', target: target({ observedGeneration: 2, conditions: interrupted }) } as const;
+  const options = { screen, now, say, command };
+  expect(renderStatus(declared, { ...options, inFolder: true })).toMatch(/  next        mt reconcile unicorn-db\n$/);
+  // In a cluster its controller does.
+  expect(renderStatus(declared, options)).toMatch(/  next        mt watch unicorn-db\n$/);
 });
 
 test('what to type next stands there a command a line, whole however narrow the terminal', () => {
