@@ -3,6 +3,7 @@ import { access } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { seconds, type TargetSpec } from '../api/target.ts';
 import { checkMigrations, type CheckRequest } from '../rollback/check-migrations.ts';
+import { Failure } from '../rollback/errors.ts';
 import type { CheckOptions } from './commands/check.ts';
 import type { Context } from './context.ts';
 import { readDeclaration } from './declaration-file.ts';
@@ -23,7 +24,7 @@ export async function check(context: Context, options: CheckOptions): Promise<Ex
   });
   const request = await requestOf(context, options, interrupts.signal, say);
   const checked = await checkMigrations(request, context.wiring.adapters).catch((thrown: unknown) => {
-    if (!interrupts.signal.aborted) throw thrown;
+    if (!interrupts.signal.aborted) throw asTyped(thrown, options);
     throw new Problem('check', 'It was interrupted; what it made was dropped.', exitCodes.interrupted, {
       cause: thrown,
     });
@@ -38,6 +39,24 @@ export async function check(context: Context, options: CheckOptions): Promise<Ex
     });
   }
   return fails ? exitCodes.error : exitCodes.done;
+}
+
+/** What corrects which field: without a declaration, or over it. */
+const optionOf = {
+  'spec.alembic.workingDir': ['workingDir', '--working-dir'],
+  'spec.alembic.config': ['config', '--config'],
+  'spec.alembic.python': ['python', '--python'],
+} as const;
+
+/** A failure that names fields names the options instead, where those are what counts here. */
+function asTyped(thrown: unknown, options: CheckOptions): unknown {
+  if (!(thrown instanceof Failure)) return thrown;
+  const message = Object.entries(optionOf).reduce(
+    (text, [field, [option, typed]]) =>
+      options.file === undefined || options[option] !== undefined ? text.replaceAll(field, typed) : text,
+    thrown.message,
+  );
+  return new Failure(thrown.kind, thrown.reason, message, { cause: thrown });
 }
 
 async function requestOf(

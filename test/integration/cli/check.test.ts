@@ -296,24 +296,40 @@ test('Markdown has a table of what was found, and one of locks', async () => {
   expect(stdout).toMatch(/\| AccessExclusiveLock \| `public\.users` \| 0 \| nobody reads or writes it/);
 });
 
+const declaration = (alembic: string, versionTable = 'alembic_version'): string =>
+  `apiVersion: migrationtarget.dev/v1alpha1
+kind: MigrationTarget
+metadata: {name: unicorn}
+spec:
+  revision: "a2"
+  database: {urlFrom: {secretKeyRef: {name: nobody, key: url}}, versionTable: ${versionTable}}
+  alembic: ${alembic}
+  runtime: {process: {}}
+  backup: {storage: {directory: {path: /nowhere}}}
+`;
+
 test('a declaration says how alembic is run; the URL of its own database is never asked for', async () => {
   await using repository = await pipeline([users, email], { versionTable: 'versions', env: 'psycopg2' });
   const file = join(repository.dir, 'target.yaml');
   await writeFile(
     file,
-    `apiVersion: migrationtarget.dev/v1alpha1
-kind: MigrationTarget
-metadata: {name: unicorn}
-spec:
-  revision: "a2"
-  database: {urlFrom: {secretKeyRef: {name: nobody, key: url}}, versionTable: versions}
-  alembic: {workingDir: /app, databaseUrl: {env: DATABASE_URL, driver: postgresql+psycopg2}}
-  runtime: {process: {}}
-  backup: {storage: {directory: {path: /nowhere}}}
-`,
+    declaration('{workingDir: /app, databaseUrl: {env: DATABASE_URL, driver: postgresql+psycopg2}}', 'versions'),
   );
   const { code, revisions } = await repository.report('-f', file);
   expect([code, revisions.map(({ id }) => id)]).toEqual([0, ['a2']]);
+});
+
+test('what is wrong with how alembic is run is told by what was typed, and by the declaration else', async () => {
+  await using repository = await pipeline([users, email]);
+  const refused = await repository.run('--python', '/nowhere/python');
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toMatch(/The interpreter \/nowhere\/python could not be started .* Correct --python, e\.g\./);
+  expect(refused.stderr).not.toContain('spec.');
+
+  const file = join(repository.dir, 'target.yaml');
+  await writeFile(file, declaration('{workingDir: /app, config: nothing.ini, databaseUrl: {env: DATABASE_URL}}'));
+  const { stderr } = await repository.run('-f', file);
+  expect(stderr.replaceAll(/\s+/g, ' ')).toContain('Correct --working-dir and spec.alembic.config.');
 });
 
 test.each([
