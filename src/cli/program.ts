@@ -50,8 +50,7 @@ export function createProgram(name: string, version: string, invoke: Invoke): Co
     .addOption(new Option('-o, --output <FORMAT>', 'how the answer is written; left out: for people').choices(formats))
     .option('--no-color', 'no colours (also: the variable NO_COLOR); without a terminal there are none')
     .addHelpText('after', exitCodesHelp)
-    .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
-    .showHelpAfterError(`To see how: ${name} --help`);
+    .configureHelp({ showGlobalOptions: true, sortSubcommands: false });
   addPlan(program, invoke);
   addApply(program, invoke);
   addRun(program, invoke);
@@ -70,7 +69,14 @@ export function createProgram(name: string, version: string, invoke: Invoke): Co
   addIdentify(program, invoke);
   addCheck(program, invoke);
   addServeVolume(program, invoke);
+  pointToHelp(program, name);
   return program;
+}
+
+/** After what was mistyped: each command to its own. */
+function pointToHelp(command: Command, typed: string): void {
+  command.showHelpAfterError(`To see how: ${typed} --help`);
+  for (const below of command.commands) pointToHelp(below, `${typed} ${below.name()}`);
 }
 
 /** Runs what was typed; `argv` as in `process.argv`. Never rejects: what went wrong was told, and is in the exit code. */

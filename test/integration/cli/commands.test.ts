@@ -317,6 +317,16 @@ describe('what is refused, and how', () => {
     expect(refused.stderr).toContain('--help');
   });
 
+  test.each([
+    [['approve'], 'approve'],
+    [['backups', 'verify'], 'backups verify'],
+    [['backups', 'list', 'a', 'b'], 'backups list'],
+    [['bogus'], null],
+  ])('%j points to its own help', async (args, named) => {
+    const { stderr } = await startProgram(args, process.env).ended;
+    expect(stderr).toMatch(new RegExp(`To see how: migration-target ${named === null ? '' : `${named} `}--help\n`));
+  });
+
   test('a controller of a folder elects no leader, and says what keeps two apart', async () => {
     await using bench = await createBench(twoSteps);
     const refused = await bench.run('run', '--leader-elect');
