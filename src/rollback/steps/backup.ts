@@ -180,7 +180,9 @@ async function scriptsOf(scope: Scope, { plan }: Operation): Promise<string | nu
   return (await session.graph()).digest;
 }
 
-function reasonOf({ plan }: Operation): BackupReason {
+function reasonOf({ plan, trigger }: Operation): BackupReason {
+  // Nothing is changed after it.
+  if (trigger === 'rehearse') return 'Requested';
   switch (plan.kind) {
     case 'backup':
       return plan.reason;

@@ -169,6 +169,17 @@ test('what a killed backups verify leaves is journalled, and cleared away by the
   expect(await savedStatus(bench)).toMatchObject({ operation: null, history: before?.history });
 });
 
+test('the backup that a rehearsal by itself takes was asked for: no change follows it', async () => {
+  await using bench = await createBench(twoSteps);
+  await bench.declare('b200');
+  expect(await bench.run('reconcile', 'unicorn', '--yes')).toMatchObject({ code: 0 });
+  expect(await bench.run('plan', 'unicorn', '--revision', 'a100', '--rehearse')).toMatchObject({ code: 0 });
+  const { backups } = JSON.parse((await bench.run('backups', '-o', 'json')).stdout) as {
+    readonly backups: readonly { readonly reason: string }[];
+  };
+  expect(backups.map(({ reason }) => reason)).toEqual(['Requested', 'BeforeChange']);
+});
+
 describe('the controller', () => {
   test('takes a target there, says so in its log and its metrics, and stops when it is told to', async () => {
     await using bench = await createBench(twoSteps);
