@@ -1,5 +1,5 @@
 /** What went wrong, as people read it: what, which object, why, and what to type next. */
-import { Failure } from '../rollback/errors.ts';
+import { Failure, isToBeRead } from '../rollback/errors.ts';
 import { exitCodes, type ExitCode } from './exit-codes.ts';
 
 /** An expected end of a command that is no success: it is told in one block, and decides the exit code. */
@@ -23,9 +23,7 @@ export function asProblem(thrown: unknown, subject: string | null): Problem {
   if (thrown instanceof Failure)
     return new Problem(`${thrown.reason}${of}`, thrown.message, exitCodes.error, { cause: thrown });
   const message = thrown instanceof Error ? thrown.message : String(thrown);
-  // A plain Error was thrown to be read; TypeErrors and their kin were not meant to happen.
-  const isMeant = thrown instanceof Error && Object.getPrototypeOf(thrown) === Error.prototype && !('code' in thrown);
-  return isMeant
+  return isToBeRead(thrown)
     ? new Problem(`Failed${of}`, message, exitCodes.error, { cause: thrown })
     : new Problem(
         `InternalError${of}`,

@@ -3,6 +3,7 @@ import { keyText, type MigrationTarget, type TargetKey } from '../api/target.ts'
 import type { Served, ServeOptions } from '../cli/wiring.ts';
 import { createController, type Controller } from '../controller/controller.ts';
 import { listed } from '../controller/listed.ts';
+import { isToBeRead } from '../rollback/errors.ts';
 import { notAllowed, refusalText } from '../rollback/allowed.ts';
 import { isPending, type BackupObject } from '../rollback/backup-objects.ts';
 import { statusOfDeclaration } from '../rollback/declaration.ts';
@@ -255,7 +256,10 @@ export async function serve({
 
   const controller: Controller = createController({
     list: home.heads ?? (async () => (await home.list()).map(listed)),
-    watch: async (onChange, onProblem, stopping) => {
+    watch: async (onChange, onError, stopping) => {
+      // It goes on all the same.
+      const onProblem = (problem: Error): void =>
+        isToBeRead(problem) ? logger.warn(problem.message) : onError(problem);
       // A backup that is asked for makes its target due.
       const onRequest = (object: BackupObject): void => (isPending(object) ? onChange(object.target) : undefined);
       await Promise.all([

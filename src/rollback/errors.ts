@@ -43,6 +43,12 @@ export const changedSincePlanned = (workingDir: string): Failure =>
     `The migrations of ${workingDir} changed since they were planned; nothing was changed. It is planned again.`,
   );
 
+/** Thrown to be read, so that its message says all: a Failure, or a plain Error. TypeErrors and their kin were not meant to happen. */
+export const isToBeRead = (thrown: unknown): thrown is Error =>
+  thrown instanceof Failure
+    ? thrown.reason !== 'InternalError'
+    : thrown instanceof Error && Object.getPrototypeOf(thrown) === Error.prototype && !('code' in thrown);
+
 /** Whatever was thrown, as a Failure: what is not one is unexpected, and stops with a reason. */
 export function asFailure(thrown: unknown): Failure {
   if (thrown instanceof Failure) return thrown;

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { describe, expect, test } from '@jest/globals';
@@ -216,6 +216,37 @@ describe('the controller', () => {
       }),
     );
     expect(stderr).not.toContain(bench.database.password);
+  });
+
+  test('tells of an approval whose target is gone in a line of its log, and goes on', async () => {
+    await using bench = await createBench(twoSteps);
+    await bench.declare('b200');
+    await mkdir(join(bench.dir, 'approvals'), { recursive: true });
+    await writeFile(
+      join(bench.dir, 'approvals', 'old.yaml'),
+      `apiVersion: migrationtarget.dev/v1alpha1
+kind: MigrationApproval
+metadata: {name: old}
+spec: {targetRef: {name: gone}, planDigest: "0123456789abcdef", approvedBy: jane}
+`,
+    );
+    const running = bench.start('run', '--listen', '127.0.0.1:0');
+    const told = (): readonly string[] =>
+      running
+        .printed()
+        .split('\n')
+        .filter((line) => line.includes('old.yaml'));
+    await until(running, () => told().length > 0);
+    expect(await bench.run('wait', 'unicorn', '--timeout', '60s')).toMatchObject({ code: 0 });
+    running.child.kill('SIGTERM');
+    await running.ended;
+    expect(told().map((line) => JSON.parse(line) as unknown)).toEqual([
+      {
+        level: 'warn',
+        time: expect.any(String),
+        msg: expect.stringMatching(/old\.yaml approves a plan of default\/gone, which is not declared in /),
+      },
+    ]);
   });
 
   test('says of a declaration that breaks a rule what is wrong, in its status', async () => {
