@@ -12,6 +12,8 @@ import { systemTimers, type Timers } from './timers.ts';
 export interface Result {
   /** When to look again though nothing changed; left out: `intervalSeconds` decides. */
   readonly requeueAfterSeconds?: number;
+  /** Nothing is declared by that key any more: whatever is listed of it later is new, also where it looks as before. */
+  readonly isGone?: boolean;
 }
 
 /** A key, and a text that differs once its declaration does: how a relist finds changes that a watch missed. */
@@ -109,7 +111,8 @@ export function createController(options: ControllerOptions): Controller {
     let outcome: ReconcileOutcome;
     let waitMs: number | null;
     try {
-      const { requeueAfterSeconds } = await options.reconcile(state.key, stop.signal);
+      const { requeueAfterSeconds, isGone = false } = await options.reconcile(state.key, stop.signal);
+      if (isGone) versions.delete(id);
       state.failures = 0;
       outcome = requeueAfterSeconds === undefined ? 'success' : 'requeue_after';
       const seconds = requeueAfterSeconds ?? options.intervalSeconds(state.key);

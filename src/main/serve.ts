@@ -102,11 +102,24 @@ export async function serve({
   });
 
   /** In earnest only where a glance does not tell that all is as it was. */
-  async function visit(key: TargetKey, stopping: AbortSignal): Promise<void> {
+  async function visit(key: TargetKey, stopping: AbortSignal): Promise<'visited' | 'gone'> {
     const id = keyText(key);
-    if (await isStillInSync(key, shown.get(id), stopping)) return;
+    if (await isStillInSync(key, shown.get(id), stopping)) return 'visited';
     shown.delete(id);
-    await visitInEarnest(key, stopping);
+    const declaration = await home.get(key);
+    if (declaration === null) {
+      await forget(key);
+      return 'gone';
+    }
+    await visitInEarnest(key, declaration, stopping);
+    return 'visited';
+  }
+
+  async function forget(key: TargetKey): Promise<void> {
+    intervals.delete(keyText(key));
+    metrics.forget(key);
+    await adapters.backups.letGo(key);
+    await tellRequests(key, null);
   }
 
   /** Asks nothing of the home. Where it can't be told, or whatever is wrong, a visit in earnest finds it. */
@@ -125,14 +138,7 @@ export async function serve({
     return true;
   }
 
-  async function visitInEarnest(key: TargetKey, stopping: AbortSignal): Promise<void> {
-    const declaration = await home.get(key);
-    if (declaration === null) {
-      intervals.delete(keyText(key));
-      metrics.forget(key);
-      await adapters.backups.letGo(key);
-      return tellRequests(key, null);
-    }
+  async function visitInEarnest(key: TargetKey, declaration: Declaration, stopping: AbortSignal): Promise<void> {
     tellUntold(key, declaration);
     // A declaration that is going must not be held up by what is wrong with it, unless something is half done.
     const isGoing = declaration.kind === 'target' && declaration.target.metadata.deletionTimestamp !== null;
@@ -270,8 +276,9 @@ export async function serve({
       ]);
     },
     reconcile: async (key, stopping) => {
+      let isGone = false;
       try {
-        await visit(key, stopping);
+        isGone = (await visit(key, stopping)) === 'gone';
       } catch (problem) {
         // The plan that approvals are held against may be another one all the same.
         await tellApprovals(key).catch((untold: unknown) =>
@@ -281,7 +288,7 @@ export async function serve({
       }
       const expiry = await tellApprovals(key);
       const interval = intervals.get(keyText(key));
-      if (expiry === null || interval === undefined) return {};
+      if (expiry === null || interval === undefined) return { isGone };
       const seconds = (expiry.getTime() - adapters.clock.now().getTime()) / 1000;
       return seconds < interval ? { requeueAfterSeconds: Math.max(seconds, 0) + 1 } : {};
     },

@@ -191,6 +191,17 @@ describe('the controller', () => {
     expect(it.calls).toHaveLength(4);
   });
 
+  test('finds by relisting what was gone when it looked, and was put back as it was before the watch saw that', async () => {
+    const it = setUp({ list: () => Promise.resolve([{ key: a, version: '1' }]), relistSeconds: 60 });
+    await settle();
+    it.call(0).end({ isGone: true });
+    await it.time.advance(minute);
+    expect(it.names()).toEqual(['a', 'a']);
+    it.call(1).end();
+    await it.time.advance(5 * minute);
+    expect(it.calls).toHaveLength(2);
+  });
+
   test('tries again, and says so, where it can not list or watch; it is ready when both went through', async () => {
     let failures = 2;
     const it = setUp({
