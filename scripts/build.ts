@@ -54,7 +54,8 @@ await writeNotices(metafile, root, join(out, 'THIRD-PARTY-NOTICES.txt'));
 /**
  * Our modules as they are bundled. What is beside one is looked for from where it lies in src/, whichever file of dist/ it
  * became part of. What is imported lazily is evaluated as late as before, but lies in the same file: to find and open
- * another one takes longer than to read on, and one in CommonJS would have no names there.
+ * another one takes longer than to read on, and one in CommonJS would have no names there. So are Node's own modules, of which
+ * nothing is read but what is used: an import statement reads all of a module, parts that load further ones among it.
  */
 function ours(): Plugin {
   return {
@@ -64,6 +65,10 @@ function ours(): Plugin {
         const place = `new URL(${JSON.stringify(relative(src, path))}, import.meta.url).href`;
         const contents = (await readFile(path, 'utf8'))
           .replaceAll('import.meta.url', place)
+          .replaceAll(/^import \{([^}]*)\} from ('node:[^']+');$/gm, (_, names: string, module: string) => {
+            const taken = names.replaceAll(/\btype \w+( as \w+)?,?/g, '').replaceAll(' as ', ': ');
+            return `const {${taken}} = process.getBuiltinModule(${module});`;
+          })
           .replaceAll(/\bimport\('([^']+)'\)/g, (lazy, module: string) =>
             apart.has(module) ? lazy : `Promise.resolve().then(() => require('${module}'))`,
           );

@@ -55,10 +55,16 @@ export function createLiveDatabase(context: Context): LiveDatabase {
       inSnapshot((snapshot, { server }) => readSchemaFacts(snapshot, server.major, settings.versionTable)),
     async canonicalSchema(scratch, created, of) {
       const { major } = (await context.onLive()).server;
-      await copySchema(context, major, { from: of?.name ?? live, into: scratch, ready: created });
-      await using session = await connectToOwn(context, scratch);
-      await cutOff(session);
-      return await readSchemaFacts(session, major, settings.versionTable);
+      // While pg_dump looks at what there is: later, all would wait for it.
+      const connecting = created.then(() => connectToOwn(context, scratch));
+      try {
+        await copySchema(context, major, { from: of?.name ?? live, into: scratch, ready: connecting });
+        const session = await connecting;
+        await cutOff(session);
+        return await readSchemaFacts(session, major, settings.versionTable);
+      } finally {
+        await (await connecting.catch(() => null))?.[Symbol.asyncDispose]();
+      }
     },
     otherSessions: async () => findOthers(await context.onLive(), context.ownBackends),
     freeBytes: async () =>

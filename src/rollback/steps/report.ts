@@ -20,9 +20,9 @@ export interface Conclusion {
 
 /** Says what was done, why, and what the database is called that was put aside; then the journal may go. */
 export async function report(scope: Scope, operation: Operation): Promise<Conclusion> {
-  await scope.clearScratch();
   const finishedAt = scope.ports.clock.now();
   await recordScripts(scope, operation, finishedAt);
+  await scope.clearScratch();
   const aside: AsideDatabase | null =
     operation.swapped && operation.restore !== null
       ? {

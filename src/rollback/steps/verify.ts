@@ -10,7 +10,7 @@ import {
 } from '../compare.ts';
 import { judgeSchema, type SchemaVerdict } from '../expected-schema.ts';
 import { formatHeads } from '../graph.ts';
-import type { ChangePlan, Operation, OwnDatabase, RowChange } from '../model.ts';
+import type { ChangePlan, Operation, OwnDatabase, RowChange, SchemaFacts } from '../model.ts';
 import type { LiveDatabase } from '../ports.ts';
 import { unforeseenChanges } from '../rehearsed-rows.ts';
 import { findBackup, note, type Scope, withScratch } from '../scope.ts';
@@ -19,13 +19,19 @@ import { findBackup, note, type Scope, withScratch } from '../scope.ts';
 export async function verify(scope: Scope, operation: Operation): Promise<Operation> {
   const { plan } = operation;
   if (plan.kind === 'restore' || plan.kind === 'backup') throw new Error(`a ${plan.kind} is verified before its swap`);
-  const revisionFault = await findRevisionFault(scope, plan);
+  // Beside one another, since one waits for PostgreSQL's tools. Of what they find or fail with the first is told.
+  const looks = [
+    findRevisionFault(scope, plan),
+    readSchema(scope, operation),
+    rowChangesSinceBackup(scope, operation),
+  ] as const;
+  await Promise.allSettled(looks);
+  const [revisionLook, schemaLook, rowLook] = looks;
+  const revisionFault = await revisionLook;
   if (revisionFault !== null) return refuted(operation, plan, revisionFault);
-  // Beside one another, since the one waits for PostgreSQL's tools. Where both find something, the schema's is told.
-  const counting = rowChangesSinceBackup(scope, operation);
-  const [schema] = await Promise.all([checkSchema(scope, operation, plan), counting.catch(() => null)]);
+  const schema = await checkSchema(scope, operation, plan, await schemaLook);
   if (schema.fault !== null) return refuted(operation, plan, schema.fault);
-  const changes = await counting;
+  const changes = await rowLook;
   const rows = await checkRows(scope, operation, changes);
   const fault = rows.fault ?? (await findQueryFault(scope, scope.database));
   if (fault !== null) return refuted(operation, plan, fault);
@@ -51,16 +57,17 @@ async function findRevisionFault(scope: Scope, plan: ChangePlan): Promise<string
   return sameRevisions(now ?? [], plan.desired) ? null : `the version table says ${formatRevisions(now)}`;
 }
 
+const readSchema = (scope: Scope, operation: Operation): Promise<SchemaFacts> =>
+  withScratch(scope, operation, ({ database, created }) => scope.database.canonicalSchema(database, created));
+
 /** Against the one that the rehearsal led to, which was judged then; without a rehearsal it is judged now. */
 async function checkSchema(
   scope: Scope,
   operation: Operation,
   plan: ChangePlan,
+  present: SchemaFacts,
 ): Promise<Pick<SchemaVerdict, 'fault' | 'note'>> {
-  const { store, database } = scope;
-  const present = await withScratch(scope, operation, ({ database: scratch, created }) =>
-    database.canonicalSchema(scratch, created),
-  );
+  const { store } = scope;
   const { rehearsal } = operation;
   if (rehearsal !== null && rehearsal.schema !== null && rehearsal.schema !== present.digest) {
     const rehearsed = await store.rehearsedSchema();
