@@ -158,6 +158,10 @@ function judgeRehearsal({ rehearsal, isRehearsing }: ConditionFacts): Judgement 
     : { status: 'False', reason: 'RehearsalFailed', message: rehearsal.message };
 }
 
+/** How it is, and why: later looks say the former anew, and know nothing of the latter. */
+export const unhealthyMessage = ({ message, log }: NonNullable<TargetStatus['application']>): string =>
+  log === null ? message : `${message} ${log}`;
+
 function judgeApplication({ applicationDeclared, application, generation }: ConditionFacts): Judgement {
   if (!applicationDeclared)
     return { status: 'Unknown', reason: 'NotDeclared', message: 'The target declares no application.' };
@@ -165,7 +169,7 @@ function judgeApplication({ applicationDeclared, application, generation }: Cond
     case 'stopped':
       return { status: 'False', reason: 'ApplicationStopped', message: application.message };
     case 'unhealthy':
-      return { status: 'False', reason: 'ApplicationUnhealthy', message: application.message };
+      return { status: 'False', reason: 'ApplicationUnhealthy', message: unhealthyMessage(application) };
     case 'healthy':
       if (application.generation === generation)
         return { status: 'True', reason: 'ApplicationHealthy', message: application.message };

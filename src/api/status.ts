@@ -186,6 +186,9 @@ export const targetStatus = z
         generation: z.int().describe('The generation that it was asked for.'),
         at: text('When it was asked, or stopped.'),
         message: text('What it said.'),
+        log: text('What it wrote last when it was started and did not come up, errors first; null: nothing.')
+          .nullable()
+          .default(null),
       })
       .describe('The application, when it was last looked at; null: not for this generation.')
       .nullable()

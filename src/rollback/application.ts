@@ -61,12 +61,13 @@ export function applicationStatus(
 ): TargetStatus['application'] | undefined {
   const { application } = operation;
   if (application === null) return undefined;
-  const about = { generation: metadata.generation, at: now.toISOString() };
+  const about = { generation: metadata.generation, at: now.toISOString(), log: null };
   const names = ranBefore(application);
   const are = `${names.length === 0 ? 'Nothing' : names.join(', ')} ${names.length > 1 ? 'are' : 'is'} stopped`;
   if (application.health !== null) {
     const { healthy, message } = application.health;
-    return { ...about, state: healthy ? 'healthy' : 'unhealthy', message };
+    const log = healthy ? '' : describeLog(application).trim();
+    return { ...about, state: healthy ? 'healthy' : 'unhealthy', message, log: log === '' ? null : log };
   }
   if (application.stoppedAt === null) return undefined;
   if (isStopped(operation))

@@ -1,6 +1,6 @@
 /** How the application is: its workloads, and its declared health check. */
 import { seconds, type MigrationTarget, type TargetStatus } from '../api/target.ts';
-import type { Outcome } from '../api/conditions.ts';
+import { unhealthyMessage, type Outcome } from '../api/conditions.ts';
 import { asFailure } from './errors.ts';
 import type { WorkloadBefore } from './model.ts';
 import type { Health, HealthProbe, Ports, Progress, Workloads } from './ports.ts';
@@ -97,9 +97,11 @@ export async function lookAtHealth(
     state === 'healthy'
       ? ({ state, generation, message: `${capitalized(what)}.` } as const)
       : ({ state: 'unhealthy', generation, message: `The application is not healthy: ${what}.` } as const);
+  // As long as it does not come up, that is why.
+  const log = said.state === 'unhealthy' && last?.generation === generation ? last.log : null;
   // The same again is no news: nothing is written for it.
   const isSame = last?.generation === generation && last.state === said.state && last.message === said.message;
-  return isSame ? last : { ...said, at: now.toISOString() };
+  return isSame ? last : { ...said, log, at: now.toISOString() };
 }
 
 /** What is ready but for its application, as it was when it was last asked for this generation, is not. */
@@ -110,7 +112,11 @@ export function unlessUnhealthy(
 ): Outcome {
   const isUnhealthy = application?.state === 'unhealthy' && application.generation === metadata.generation;
   return isUnhealthy && outcome.kind === 'ready'
-    ? { kind: 'stalled', reason: 'ApplicationUnhealthy', message: `${outcome.message} ${application.message}` }
+    ? {
+        kind: 'stalled',
+        reason: 'ApplicationUnhealthy',
+        message: `${outcome.message} ${unhealthyMessage(application)}`,
+      }
     : outcome;
 }
 

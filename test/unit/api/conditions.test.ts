@@ -94,7 +94,7 @@ describe('the last backup', () => {
 });
 
 describe('the application', () => {
-  const said = { at: '2026-01-01T00:00:00Z', message: 'It said so.', generation: facts.generation };
+  const said = { at: '2026-01-01T00:00:00Z', message: 'It said so.', log: null, generation: facts.generation };
   test.each<[string, Partial<ConditionFacts>, string]>([
     ['is not declared', { applicationDeclared: false }, 'Unknown NotDeclared'],
     ['was not asked yet', {}, 'Unknown HealthNotChecked'],
@@ -116,6 +116,15 @@ describe('the application', () => {
       summarize(ready, { ...facts, applicationDeclared: true, ...change }),
     );
     expect(`${status} ${reason}`).toBe(expected);
+  });
+
+  test('that is unhealthy is told with what it wrote', () => {
+    const application = { ...said, state: 'unhealthy', log: 'Its last errors: ✗ api: no.' } as const;
+    const { message } = one(
+      'ApplicationHealthy',
+      summarize(ready, { ...facts, applicationDeclared: true, application }),
+    );
+    expect(message).toBe('It said so. Its last errors: ✗ api: no.');
   });
 });
 

@@ -39,7 +39,13 @@ describe('a declaration that nothing is done for says what is not finished', () 
 test('an application that was stopped is told to be so, whether it is declared still or not', () => {
   const before: TargetStatus = {
     ...emptyStatus,
-    application: { generation: 1, at: '2026-01-01T00:00:00Z', state: 'stopped', message: 'ops-center is stopped.' },
+    application: {
+      generation: 1,
+      at: '2026-01-01T00:00:00Z',
+      state: 'stopped',
+      message: 'ops-center is stopped.',
+      log: null,
+    },
   };
   const { conditions } = refusedStatus(before, {
     generation: 2,
