@@ -17,6 +17,7 @@ import { answer, type Screen } from './output.ts';
 import { Problem } from './problem.ts';
 import { showProgress, type Progress } from './progress.ts';
 import { count, formatBytes, formatInstant } from './text.ts';
+import { asPart } from '../rollback/sentences.ts';
 
 /** What became of a file. */
 type Became = { readonly file: string } & (Imported | { readonly kind: 'unusable'; readonly because: string });
@@ -146,7 +147,7 @@ function lineOf(became: Became, database: string, { paint }: Screen): string {
     case 'imported': {
       const { manifest, notes } = became;
       const what = `at ${formatRevisions(revisionsOfBackup(manifest))}, of ${formatInstant(manifest.finishedAt)}, ${count(Object.keys(manifest.rowCounts).length, 'table')}, ${formatBytes(manifest.sizeBytes)}`;
-      const told = notes.map((note) => `; ${note.replace(/\.$/, '')}`).join('');
+      const told = notes.map((note) => `; ${asPart(note)}`).join('');
       return `${paint('green', '✓')} ${file}   ${manifest.id}: ${what}${told}`;
     }
     case 'present':

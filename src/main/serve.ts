@@ -9,7 +9,6 @@ import { isPending, type BackupObject } from '../rollback/backup-objects.ts';
 import { statusOfDeclaration } from '../rollback/declaration.ts';
 import { glance } from '../rollback/glance.ts';
 import type { BackupManifest } from '../rollback/model.ts';
-import { asPart } from '../rollback/migration-errors.ts';
 import { missedNotices, stalledNotice } from '../rollback/notification.ts';
 import type { Adapters, BackupStore, Declaration, Ports } from '../rollback/ports.ts';
 import { intervalSeconds, reconcile } from '../rollback/reconcile.ts';
@@ -23,6 +22,7 @@ import { startServer } from '../telemetry/server.ts';
 import { alone, createLeadership } from './leadership.ts';
 import { openWebhook } from './webhook.ts';
 import { ownerOf } from '../rollback/visit.ts';
+import { asPart } from '../rollback/sentences.ts';
 
 /** Thrown to have a key tried again with back-off; the status tells why already. */
 class TryAgain extends Error {

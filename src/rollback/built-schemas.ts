@@ -11,6 +11,7 @@ import { describe } from './migration-errors.ts';
 import type { BuiltSchemas, DatabaseProperties, Operation, OwnDatabase, RevisionGraph, SchemaFacts } from './model.ts';
 import type { AlembicSession, MigrationError } from './ports.ts';
 import { startAlembic, type Scope, withScratch } from './scope.ts';
+import { asPart } from './sentences.ts';
 
 /** Beside a change nobody waits for hundreds of migrations; `identify` runs them all, once. */
 export const mostStepsBeside = 50;
@@ -192,7 +193,7 @@ class Build {
     if (stray === undefined) return at;
     throw stalled(
       'RehearsalFailed',
-      `A migration reaches beyond the scratch database that it was run in: ${stray.replace(/\.$/, '')}. Take that out of the migration.`,
+      `A migration reaches beyond the scratch database that it was run in: ${asPart(stray)}. Take that out of the migration.`,
     );
   }
 

@@ -4,10 +4,11 @@
  */
 import { compareSchemas, describeDifference, isSame, type SchemaDifference } from './compare.ts';
 import { describeLoss } from './gate.ts';
-import { asPart, describe } from './migration-errors.ts';
+import { describe } from './migration-errors.ts';
 import { count } from './numbers.ts';
 import type { DataLoss, Revision, RowCounts, SchemaFacts } from './model.ts';
 import type { HeldLock, MigrationError } from './ports.ts';
+import { asPart } from './sentences.ts';
 
 /** `error`: it can't be applied, or not be taken back. `warning`: it can, and something is not as it was. */
 export type CheckLevel = 'error' | 'warning' | 'note';

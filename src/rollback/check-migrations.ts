@@ -6,11 +6,12 @@ import type { TargetSpec } from '../api/target.ts';
 import { findingsOf, tableLocks, type CheckFinding, type Ran, type Seen, type TableLock } from './check-findings.ts';
 import { stalled } from './errors.ts';
 import { appliedBelow, formatHeads, headsOf, resolveRevision, stepsBetween } from './graph.ts';
-import { asPart, describe } from './migration-errors.ts';
+import { describe } from './migration-errors.ts';
 import type { DataLoss, OwnDatabase, Revision, RevisionGraph, SchemaFacts, Step } from './model.ts';
 import type { AlembicRunner, AlembicSession, CheckServer, Databases, HeldLock } from './ports.ts';
 import { createScratches, type Scratch, type Scratches } from './scratch.ts';
 import { newOperationId } from './steps/check.ts';
+import { asPart } from './sentences.ts';
 
 export interface CheckRequest {
   readonly alembic: TargetSpec['alembic'];

@@ -6,10 +6,10 @@
 import { buildSchemas, mostStepsBeside } from './built-schemas.ts';
 import { beyondDrift, compareSchemas, describeDifference, isSame } from './compare.ts';
 import { formatHeads, sameSet } from './graph.ts';
-import { asPart } from './migration-errors.ts';
 import type { ChangePlan, Operation, SchemaFacts } from './model.ts';
 import { chooseFallback } from './retention.ts';
 import type { Scope } from './scope.ts';
+import { asPart, capitalized } from './sentences.ts';
 
 export interface SchemaVerdict {
   /** Why it is not the schema of those revisions, as part of a sentence; null: nothing tells that it is not. */
@@ -76,7 +76,7 @@ function unknown({ desired }: ChangePlan, because: string, isUnmoved: boolean, i
   const doesNothing = idle.length === 0 ? '' : `downgrade() of ${idle.join(', ')} does nothing, and `;
   const told = `${doesNothing}the database was never seen at ${formatHeads(desired)} before: whether its schema is the one of that revision can't be told${isUnmoved ? '; it did not move' : ''}. Nor can it be built from base to compare with: ${asPart(because)}. Compare it by hand.`;
   return verdict({
-    note: idle.length === 0 ? `${told[0]?.toUpperCase()}${told.slice(1)}` : told,
+    note: idle.length === 0 ? capitalized(told) : told,
     isFirst: idle.length === 0 && !isUnmoved,
   });
 }

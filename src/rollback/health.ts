@@ -7,6 +7,7 @@ import type { Health, HealthProbe, Ports, Progress, Workloads } from './ports.ts
 import { ownerOf } from './visit.ts';
 import { isAsked } from './application.ts';
 import { wait } from './wait.ts';
+import { asPart, capitalized } from './sentences.ts';
 
 /** How long workloads are waited for that say themselves how they are, where no health check is declared. */
 const defaultTimeoutSeconds = 60;
@@ -40,7 +41,7 @@ async function orUnhealthy(ask: () => Promise<Health>): Promise<Health> {
   } catch (thrown) {
     const failure = asFailure(thrown);
     if (failure.kind === 'retry') throw failure;
-    return { state: 'unhealthy', what: failure.message.replace(/\.$/, '') };
+    return { state: 'unhealthy', what: asPart(failure.message) };
   }
 }
 
@@ -122,7 +123,3 @@ export function unlessUnhealthy(
 
 const look = (ask: Asked, application: Declared): Promise<Health> =>
   orUnhealthy(async () => askHealth(ask, application, await ask.own.read(application.workloads)));
-
-/** A URL stays as it was declared. */
-const capitalized = (text: string): string =>
-  /^\w+:\/\//.test(text) ? text : text.charAt(0).toUpperCase() + text.slice(1);

@@ -6,6 +6,7 @@ import type { TargetSpec } from '../api/target.ts';
 import { compareSchemas, describeDifference, type SchemaDifference } from './compare.ts';
 import { formatHeads, sameSet } from './graph.ts';
 import type { BuiltSchemas, RevisionGraph, SchemaFacts } from './model.ts';
+import { asPart } from './sentences.ts';
 
 /** `recorded`: when the database reached it; `backup`: of a verified backup at it; `built`: its migrations, run from base. */
 export type Source = 'recorded' | 'backup' | 'built';
@@ -184,7 +185,7 @@ export const evidenceText = ({ evidence }: Match): string => {
 export function doubts({ unbuilt, notKnown, verdict }: Identification): readonly string[] {
   if (notKnown.length === 0) return [];
   const [first] = unbuilt;
-  const why = first === undefined ? '' : ` Base can't be built further: ${first.because.replace(/\.$/, '')}.`;
+  const why = first === undefined ? '' : ` Base can't be built further: ${asPart(first.because)}.`;
   const some = `${notKnown.slice(0, 5).join(', ')}${notKnown.length > 5 ? ` and ${notKnown.length - 5} more` : ''}`;
   const so = verdict.kind === 'unknown' ? 'It may be one of them.' : 'It could be one of them as well.';
   return [`The schema at ${some} is not known. ${so}${why}`];

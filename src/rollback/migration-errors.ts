@@ -1,6 +1,7 @@
 /** What a migration that went wrong comes to, in the terms of the API and in words. Pure. */
 import type { ChangePlan, OperationFailure } from './model.ts';
 import type { MigrationError } from './ports.ts';
+import { asPart } from './sentences.ts';
 
 export const failureReason = (plan: ChangePlan): 'UpgradeFailed' | 'DowngradeFailed' =>
   plan.kind === 'upgrade' ? 'UpgradeFailed' : 'DowngradeFailed';
@@ -35,12 +36,9 @@ export function describe(error: MigrationError): string {
   const statement = error.statement === null ? '' : ` Statement: ${oneLine(error.statement)}.`;
   const state = error.sqlstate === null ? '' : ` (SQLSTATE ${error.sqlstate})`;
   const blocker = error.blockedBy === null ? '' : ` Blocked by ${error.blockedBy}.`;
-  const message = error.message.trim().replace(/[.\s]+$/, '');
+  const message = asPart(error.message.trim());
   return `${where}${message}${state}.${place}${statement}${blocker}`;
 }
-
-/** Without its full stop, to be part of a sentence. */
-export const asPart = (text: string): string => text.replace(/[.\s]+$/, '');
 
 /** A statement on one line, its beginning where it is long: a sentence follows it. */
 function oneLine(statement: string): string {

@@ -19,6 +19,7 @@ import type {
   Step,
 } from './model.ts';
 import { chooseFallback } from './retention.ts';
+import { asPart } from './sentences.ts';
 
 export interface Policy {
   readonly downgrade: 'Allow' | 'Forbid';
@@ -355,8 +356,7 @@ function permittedFallback(input: PlanInput): PermittedFallback {
   const forbidden = restoreForbidden(input);
   if (forbidden !== null) return { kind: 'forbidden', ...forbidden };
   const blocker = restoreBlocker(input);
-  if (blocker !== null)
-    return { kind: 'forbidden', reason: blocker.reason, because: blocker.message.replace(/\.$/, '') };
+  if (blocker !== null) return { kind: 'forbidden', reason: blocker.reason, because: asPart(blocker.message) };
   return { kind: 'backup', manifest: choice.backup };
 }
 

@@ -9,6 +9,7 @@ import type { DatabaseIdentity, Plan, RecordedScripts, RevisionGraph, ScriptSour
 import { currentHeads, decide, type RestoreInput } from './plan.ts';
 import type { AlembicSession, BackupStore, LockToken, RunScripts } from './ports.ts';
 import { asRun } from './scope.ts';
+import { asPart } from './sentences.ts';
 
 /** How many recordings are tried, the newest first. */
 const mostTried = 3;
@@ -88,7 +89,7 @@ async function tryOne(
   let session: AlembicSession | null = null;
   const miss = async (why: string): Promise<{ readonly miss: string }> => {
     await session?.[Symbol.asyncDispose]();
-    return { miss: `${what}: ${why.replace(/\.$/, '')}` };
+    return { miss: `${what}: ${asPart(why)}` };
   };
   try {
     session = await start(run);

@@ -7,6 +7,7 @@ import type { Notifier } from '../../rollback/ports.ts';
 import { wait } from '../../rollback/wait.ts';
 import { bodyOf } from './body.ts';
 import type { WebhookSettings } from './settings.ts';
+import { asPart } from '../../rollback/sentences.ts';
 
 export { webhookSettings, type WebhookSettings } from './settings.ts';
 
@@ -182,6 +183,6 @@ function reasonOf(error: unknown, { requestMs }: Limits): string {
   if (error.name === 'TimeoutError') return `the receiver did not answer within ${requestMs / 1000} s`;
   const { cause } = error;
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : null;
-  if (Object.getPrototypeOf(error) === Error.prototype) return error.message.replace(/\.$/, '');
+  if (Object.getPrototypeOf(error) === Error.prototype) return asPart(error.message);
   return `the receiver can't be reached (${code ?? error.name})`;
 }

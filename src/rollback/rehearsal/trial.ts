@@ -2,12 +2,13 @@
 import { compareSchemas, describeDifference, formatRevisions, isSame, revisionsOf, sameRevisions } from '../compare.ts';
 import { stalled } from '../errors.ts';
 import { judgeSchema } from '../expected-schema.ts';
-import { asPart, describe } from '../migration-errors.ts';
+import { describe } from '../migration-errors.ts';
 import type { ChangePlan, Operation, SchemaFacts, Step, WayBack } from '../model.ts';
 import type { Contents, MigrationError } from '../ports.ts';
 import { withCopy, type Scope } from '../scope.ts';
 import { findQueryFault } from '../steps/verify.ts';
 import type { Trial } from './stage.ts';
+import { asPart } from '../sentences.ts';
 
 interface Ran {
   readonly error: MigrationError | null;

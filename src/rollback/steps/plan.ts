@@ -13,6 +13,7 @@ import { decideByRecorded } from '../recorded-scripts.ts';
 import { note, startAlembic, type Scope } from '../scope.ts';
 import { scratchNeeded } from './backup.ts';
 import type { Checked } from './check.ts';
+import { asPart } from '../sentences.ts';
 
 export type Planned = Operation | Extract<Checked, { readonly kind: 'settled' }>;
 
@@ -144,7 +145,7 @@ async function tellIdentity(scope: Scope, state: DatabaseState, graph: RevisionG
   } catch (thrown) {
     const failure = asFailure(thrown);
     if (failure.kind === 'retry' || scope.signal.aborted) throw failure;
-    return `Which revision its schema is could not be told: ${failure.message.replace(/\.$/, '')}. Then: migration-target identify ${name}`;
+    return `Which revision its schema is could not be told: ${asPart(failure.message)}. Then: migration-target identify ${name}`;
   } finally {
     // What was journalled for it is over; the database itself was only read.
     await scope.ports.home.release(scope.key);

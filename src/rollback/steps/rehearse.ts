@@ -1,6 +1,6 @@
 import { asFailure, stalled, withoutRetry, type Failure } from '../errors.ts';
 import { formatHeads } from '../graph.ts';
-import { asPart, describe, failureReason, reasonFor } from '../migration-errors.ts';
+import { describe, failureReason, reasonFor } from '../migration-errors.ts';
 import type { ChangePlan, Operation, Rehearsal, RestorePlan } from '../model.ts';
 import type { MigrationError } from '../ports.ts';
 import { blank, lossOfRestore, mostRowsCompared, rowChangesOf, takenAway, untried } from '../rehearsal/findings.ts';
@@ -8,6 +8,7 @@ import { type Comparison, diskWouldFill, onStage, startOnCopy, type Trial } from
 import { assertNotCutOff, canonical, goBackAndAgain, isItsOwn, judge, runSteps } from '../rehearsal/trial.ts';
 import { note, progressOf, type Scope, withCopy } from '../scope.ts';
 import { maxAttempts } from './change.ts';
+import { asPart } from '../sentences.ts';
 
 /**
  * The change on a copy of the database, while the application still serves: there, the way back, there again; and what
