@@ -1,3 +1,5 @@
+import { availableParallelism } from 'node:os';
+
 // Five suites, and a sixth in jest.cluster.config.js, apart in what they need: unit (nothing), integration (PostgreSQL, alembic),
 // e2e (a Kubernetes API server as well), faults (PostgreSQL, alembic; processes are killed at each step), docker (engines for
 // containers). Which of them a command runs is in scripts/bootstrap.mjs.
@@ -19,7 +21,7 @@ const serversAndKube = { globalSetup: `${support}/global-setup-e2e.mjs`, globalT
 /** What is said of a run, whichever suites it has. */
 export const run = {
   // A test waits most of the time, for one process after another: two workers leave two cores a fifth of the time to nobody.
-  maxWorkers: 3,
+  maxWorkers: Math.max(3, availableParallelism()),
   testSequencer: `${import.meta.dirname}/test/support/sequencer.mjs`,
   testTimeout: 120_000,
   reporters: ['default', '<rootDir>/test/support/summary-reporter.mjs'],

@@ -216,7 +216,8 @@ class Check {
     return this.#using(
       async ({ database: trial, created }) => {
         await created;
-        const down = await this.#migrate(trial, to, [{ direction: 'down', revision: id }]);
+        await using session = await this.#start(trial);
+        const down = await this.#run(session, trial, to, [{ direction: 'down', revision: id }]);
         if (down.error !== null) return { ...seen, down };
         const back = await this.#canonical(trial);
         const loss = {
@@ -224,7 +225,7 @@ class Check {
           down: await this.#loss(at, trial),
           round: await this.#loss(before, trial),
         };
-        const again = await this.#migrate(trial, from, [{ direction: 'up', revision: id }]);
+        const again = await this.#run(session, trial, from, [{ direction: 'up', revision: id }]);
         const afterAgain = again.error === null ? await this.#canonical(trial) : null;
         return { ...seen, down, back, again, afterAgain, loss };
       },
@@ -232,7 +233,7 @@ class Check {
     );
   }
 
-  /** A Python of its own each time: sessions on a database that is copied are ended. */
+  /** By a Python of its own: whoever's session stays on a database is in the way of copying it. */
   async #migrate(
     database: OwnDatabase,
     from: readonly string[],
@@ -240,6 +241,16 @@ class Check {
     onLocks?: (locks: readonly HeldLock[]) => void,
   ): Promise<Ran> {
     await using session = await this.#start(database);
+    return await this.#run(session, database, from, steps, onLocks);
+  }
+
+  async #run(
+    session: AlembicSession,
+    database: OwnDatabase,
+    from: readonly string[],
+    steps: readonly Step[],
+    onLocks?: (locks: readonly HeldLock[]) => void,
+  ): Promise<Ran> {
     let ms = 0;
     const request = { from, steps, database, lock: this.#server.lock.token };
     const result = await session.migrate(

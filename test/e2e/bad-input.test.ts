@@ -1,6 +1,7 @@
 /** What a cluster does to a controller that is at work, and what people hand to it. */
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { MigrationTarget } from '../../src/api/target.ts';
 import { query, testServer } from '../support/postgres.ts';
 import {
   closeGate,
@@ -112,13 +113,25 @@ describe('what is declared', () => {
           }),
         ),
       ).then((items) => JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
-    const all = names.map((name) => `mtgt/${name}`);
-    const wait = (what: string): Promise<string> => here.kubectl(['wait', `--for=${what}`, '--timeout=200s', ...all]);
+    // kubectl wait asks for one after the other, at a few a second.
+    const allReady = (generation: number): Promise<void> =>
+      eventually(
+        `all are Ready at generation ${generation}`,
+        async () => {
+          const { items } = JSON.parse(await here.kubectl(['get', 'mtgt', '-o', 'json'])) as {
+            items: MigrationTarget[];
+          };
+          const isReady = (target: MigrationTarget): boolean =>
+            target.status?.observedGeneration === generation && condition(target, 'Ready')?.status === 'True';
+          const ready = new Set(items.filter(isReady).map(({ metadata }) => metadata.name));
+          return names.every((name) => ready.has(name));
+        },
+        { everyMs: 1_000, withinMs: 200_000 },
+      );
     await here.kubectl(['apply', '--server-side', '-f', '-'], await document('6m'));
-    await wait('condition=Ready');
+    await allReady(1);
     await here.kubectl(['apply', '--server-side', '-f', '-'], await document('7m'));
-    await wait('jsonpath={.status.observedGeneration}=2');
-    await wait('condition=Ready');
+    await allReady(2);
     expect(await metric(operator, 'controller_runtime_reconcile_errors_total')).toBe(0);
   }, 600_000);
 });

@@ -186,11 +186,15 @@ export async function podAs(
   return { root, env: { KUBERNETES_SERVICE_HOST: hostname, KUBERNETES_SERVICE_PORT: port, ...env } };
 }
 
-export async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
-  const until = Date.now() + 60_000;
+export async function eventually(
+  what: string,
+  holds: () => Promise<boolean>,
+  { everyMs = 50, withinMs = 60_000 } = {},
+): Promise<void> {
+  const until = Date.now() + withinMs;
   while (!(await holds())) {
     if (Date.now() > until) throw new Error(`never: ${what}`);
-    await new Promise((resolve) => void setTimeout(resolve, 50));
+    await new Promise((resolve) => void setTimeout(resolve, everyMs));
   }
 }
 
