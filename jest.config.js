@@ -1,8 +1,9 @@
 import { availableParallelism } from 'node:os';
 
-// Five suites, and a sixth in jest.cluster.config.js, apart in what they need: unit (nothing), integration (PostgreSQL, alembic),
-// e2e (a Kubernetes API server as well), faults (PostgreSQL, alembic; processes are killed at each step), docker (engines for
-// containers). Which of them a command runs is in scripts/bootstrap.mjs.
+// The main job: unit (needs nothing), integration (PostgreSQL, alembic), e2e (a Kubernetes API server as well). What is built on it:
+// rehearsal (changes that are tried and approved before), production (buckets and volumes, applications, several controllers, GitOps,
+// alerts). And apart in what they need: faults (processes are killed at each step), docker (engines for containers), and cluster in
+// jest.cluster.config.js. Which of them a command runs is in scripts/bootstrap.mjs.
 export const suite = (displayName, testBed = {}) => ({
   displayName,
   ...testBed,
@@ -33,6 +34,8 @@ export default {
     suite('unit'),
     suite('integration', servers),
     suite('e2e', serversAndKube),
+    suite('rehearsal', serversAndKube),
+    suite('production', serversAndKube),
     suite('faults', servers),
     suite('docker', serversAndEngines),
   ],

@@ -27,6 +27,8 @@ const suites = (...names) => [
 /** What each command runs in Node 24. */
 const COMMANDS = {
   test: suites('unit', 'integration', 'e2e'),
+  'test:rehearsal': suites('rehearsal'),
+  'test:production': suites('production'),
   'test:faults': suites('faults'),
   'test:docker': suites('docker'),
   'test:cluster': [...jest, '--config', join(root, 'jest.cluster.config.js'), ...args],

@@ -2,7 +2,7 @@
 // fresh clone knows no durations: killed processes, then containers, API servers, databases (the larger file first), then the pure parts.
 import { statSync } from 'node:fs';
 
-const kinds = ['faults', 'docker', 'e2e', 'integration', 'unit'];
+const kinds = ['faults', 'docker', 'production', 'e2e', 'rehearsal', 'integration', 'unit'];
 
 export default class LongestFirst {
   sort(tests) {

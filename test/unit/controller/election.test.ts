@@ -5,7 +5,7 @@ import { fakeTime, settle, type FakeTime } from './fake-time.ts';
 
 /**
  * A Lease in memory, so that time can be turned by hand: the arithmetic of who leads when, to the millisecond. Real
- * controllers on a real API server are in test/e2e/leader-election.test.ts.
+ * controllers on a real API server are in test/production/leader-election.test.ts.
  */
 function memoryLease() {
   let stored: StoredLease | null = null;

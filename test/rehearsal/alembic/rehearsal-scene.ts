@@ -11,7 +11,7 @@ import {
   type majors,
   type TestDatabase,
 } from '../../support/postgres.ts';
-import { folder, holdLock, settingsFor, type Held, type SettingsOver } from './scene.ts';
+import { folder, holdLock, settingsFor, type Held, type SettingsOver } from '../../integration/alembic/scene.ts';
 
 type Major = (typeof majors)[number];
 

@@ -7,7 +7,7 @@ import { createDirectoryHome } from '../../../src/adapters/directory/index.ts';
 import { emptyStatus, type TargetStatus } from '../../../src/api/target.ts';
 import { summarize, type Outcome } from '../../../src/api/conditions.ts';
 import type { Approval, Home } from '../../../src/rollback/ports.ts';
-import { contentOf, startProgram, type Ended } from './bench.ts';
+import { contentOf, startProgram, type Ended } from '../../integration/cli/bench.ts';
 
 const key = { namespace: 'default', name: 'unicorn-db' };
 const digest = '0123456789abcdef';

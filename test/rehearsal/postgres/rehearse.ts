@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { DataLoss, OwnDatabase, TableLoss } from '../../../src/rollback/model.ts';
 import type { LiveDatabase } from '../../../src/rollback/ports.ts';
 import { createDatabase, databaseUrl, query, type Major, type TestDatabase } from '../../support/postgres.ts';
-import { open, silent, temporaryFolder } from './open.ts';
+import { open, silent, temporaryFolder } from '../../integration/postgres/open.ts';
 
 /** A scratch database with what the live one holds now. */
 export async function restoreScratch(live: LiveDatabase, database: TestDatabase, id = 'before'): Promise<OwnDatabase> {

@@ -3,7 +3,7 @@ import pg from 'pg';
 
 import { applicationNameOfRehearsal } from '../../../src/adapters/postgres/identifiers.ts';
 import { createDatabase, databaseUrl, majors, query, type TestDatabase } from '../../support/postgres.ts';
-import { open } from './open.ts';
+import { open } from '../../integration/postgres/open.ts';
 
 /** A session as one of a rehearsal's Python, or of a program that it started. */
 async function connected(url: string, applicationName: string, options = ''): Promise<pg.Client & AsyncDisposable> {

@@ -14,7 +14,7 @@ import { contentChecksum } from '../../support/postgres.ts';
 import { s3Server } from '../../support/s3.ts';
 import { startS3Proxy } from '../../support/s3-proxy.ts';
 import { said, threeSteps } from '../../support/scene.ts';
-import { backupsOf } from '../backups/catalogue.ts';
+import { backupsOf } from '../../integration/backups/catalogue.ts';
 import { createBucketScene } from './scene.ts';
 
 const never = (): AbortSignal => new AbortController().signal;

@@ -7,7 +7,7 @@ import { describe, expect, test } from '@jest/globals';
 
 import { python, sql, writeHistory, type HistorySpec, type Revision } from '../../support/alembic.ts';
 import { createDatabase, databaseUrl, inTurn, query, type Major, type TestDatabase } from '../../support/postgres.ts';
-import { major, startProgram, until, type Ended, type Running } from './bench.ts';
+import { major, startProgram, until, type Ended, type Running } from '../../integration/cli/bench.ts';
 
 interface Report {
   readonly ok: boolean;

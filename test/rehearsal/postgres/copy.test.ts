@@ -13,7 +13,7 @@ import {
   query,
   type TestDatabase,
 } from '../../support/postgres.ts';
-import { failureOf, here, open, silent, temporaryFolder } from './open.ts';
+import { failureOf, here, open, silent, temporaryFolder } from '../../integration/postgres/open.ts';
 import { copy, restoreScratch } from './rehearse.ts';
 
 const setUp = `

@@ -3,7 +3,7 @@ import { describeInTurn } from '../../support/in-turn.ts';
 import { sql } from '../../support/alembic.ts';
 import { inTurn, query } from '../../support/postgres.ts';
 import { envOf, failedWith, openRehearsal, tablesOf } from './rehearsal-scene.ts';
-import { down, outputOf, up } from './scene.ts';
+import { down, outputOf, up } from '../../integration/alembic/scene.ts';
 
 const tried = {
   id: 'a1',

@@ -14,9 +14,9 @@ import { redact } from '../../../src/rollback/redact.ts';
 import { databaseUrl } from '../../support/postgres.ts';
 import { startReceiver, type Receiver } from '../../support/receiver.ts';
 import { createScene, said, threeSteps, type Scene, type SceneOptions } from '../../support/scene.ts';
-import { runController } from '../bad-input/controller.ts';
-import { setSecret } from '../bad-input/support.ts';
-import { createBench, twoSteps } from '../cli/bench.ts';
+import { runController } from '../../integration/bad-input/controller.ts';
+import { setSecret } from '../../integration/bad-input/support.ts';
+import { createBench, twoSteps } from '../../integration/cli/bench.ts';
 import { pretended } from './pretended.ts';
 
 const major = 16;

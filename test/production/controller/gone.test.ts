@@ -5,7 +5,7 @@ import { expect, test } from '@jest/globals';
 
 import type { TargetKey } from '../../../src/api/target.ts';
 import { createScene, threeSteps } from '../../support/scene.ts';
-import { runController } from '../bad-input/controller.ts';
+import { runController } from '../../integration/bad-input/controller.ts';
 
 test('the storage of a target that is declared no more is let go of', async () => {
   const { promise: gone, resolve } = Promise.withResolvers<TargetKey>();

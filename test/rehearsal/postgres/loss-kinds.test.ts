@@ -5,7 +5,7 @@ import pg from 'pg';
 import { describeInTurn } from '../../support/in-turn.ts';
 import { createDatabase, query } from '../../support/postgres.ts';
 import { copy, loses, none, rehearse, restoreScratch, within } from './rehearse.ts';
-import { failureOf, open, silent } from './open.ts';
+import { failureOf, open, silent } from '../../integration/postgres/open.ts';
 
 const values: readonly (readonly [type: string, was: string, is: string])[] = [
   ['bool', 'true', 'false'],

@@ -4,9 +4,9 @@ import { describe, expect, test } from '@jest/globals';
 import { describeInTurn } from '../../support/in-turn.ts';
 import { sql } from '../../support/alembic.ts';
 import { createDatabase, inTurn, query } from '../../support/postgres.ts';
-import { open } from '../postgres/open.ts';
+import { open } from '../../integration/postgres/open.ts';
 import { envOf, failedWith, openRehearsal, tablesOf, withDriver } from './rehearsal-scene.ts';
-import { outputOf, up } from './scene.ts';
+import { outputOf, up } from '../../integration/alembic/scene.ts';
 
 const tried = {
   id: 'a1',

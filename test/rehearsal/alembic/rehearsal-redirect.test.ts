@@ -6,7 +6,7 @@ import { environments, sql } from '../../support/alembic.ts';
 import { databaseUrl, inTurn, query, startOwnServer } from '../../support/postgres.ts';
 import type { Major } from '../../support/scene.ts';
 import { envOf, openRehearsal, tablesOf, withDriver } from './rehearsal-scene.ts';
-import { down, folder, outputOf, up } from './scene.ts';
+import { down, folder, outputOf, up } from '../../integration/alembic/scene.ts';
 
 const tried = {
   id: 'a1',

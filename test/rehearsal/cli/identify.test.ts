@@ -5,7 +5,7 @@ import { expect, test } from '@jest/globals';
 
 import { alembic } from '../../support/alembic.ts';
 import { contentChecksum, query } from '../../support/postgres.ts';
-import { createBench, twoSteps, type Bench } from './bench.ts';
+import { createBench, twoSteps, type Bench } from '../../integration/cli/bench.ts';
 
 const lost = async (options: Parameters<typeof createBench>[1] = {}): Promise<Bench> => {
   const bench = await createBench(twoSteps, options);

@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, test } from '@jest/globals';
 import { createAlembicRunner } from '../../../src/adapters/alembic/index.ts';
 import type { MigrationBody } from '../../../src/rollback/model.ts';
 import { writeHistory } from '../../support/alembic.ts';
-import { folder, settingsFor } from './scene.ts';
+import { folder, settingsFor } from '../../integration/alembic/scene.ts';
 
 /** Bodies of a migration, judged by one process: each is a file of one history. */
 const loseNothing: readonly string[] = [
