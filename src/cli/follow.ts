@@ -71,3 +71,15 @@ export function stepTeller(say: (text: string) => void): (status: TargetStatus) 
     say(`operation ${operation.id}${plan === null ? '' : ` (${plan.kind})`}: ${operation.step}`);
   };
 }
+
+/** Why it is not ready yet, told whenever that is another reason than before. */
+export function readyTeller(say: (text: string) => void): (target: MigrationTarget) => void {
+  let told = '';
+  return (target) => {
+    const ready = conditionNow(target, 'Ready');
+    const text = ready === null ? '' : `${ready.reason}: ${ready.message}`;
+    if (text === told) return;
+    told = text;
+    say(text);
+  };
+}

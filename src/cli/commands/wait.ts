@@ -47,12 +47,13 @@ async function waitForCondition(
     { conditionTypes },
     { seconds },
     { statusOf },
-    { conditionNow, follow, hasCondition },
+    { conditionNow, follow, hasCondition, readyTeller },
     { listenForInterrupts },
     { answer },
     { Problem },
     { revisionsText },
-    { isUnattended, unattendedText },
+    { isUnattended, unattendedTeller, unattendedText },
+    { formatDuration, wrap },
   ] = await Promise.all([
     import('../../api/status.ts'),
     import('../../api/target.ts'),
@@ -63,6 +64,7 @@ async function waitForCondition(
     import('../problem.ts'),
     import('../../api/conditions.ts'),
     import('../unattended.ts'),
+    import('../text.ts'),
   ]);
   // As kubectl has it, too.
   const [type = '', wanted = 'True'] = options.for.replace(/^condition=/, '').split('=');
@@ -79,18 +81,31 @@ async function waitForCondition(
   const endsEarly = type === 'Ready' && wanted === 'True';
 
   const home = await context.home();
+  const { notes } = context.output;
+  const endsAt = performance.now() + timeoutMs;
+  const say = (text: string): void =>
+    notes.write(
+      `${wrap(`${formatDuration(endsAt - performance.now())} left   ${context.say(text, key.name)}`, '  ', notes.width)}\n`,
+    );
+  const tellReady = readyTeller(say);
+  const tellUnattended = unattendedTeller(say, () => performance.now(), home.kind);
+  let isWaiting = false;
   let unattended = '';
   const followed = await follow(
     home,
     key,
     (target) => {
-      unattended = home.kind === 'kubernetes' && isUnattended(target) ? ` ${unattendedText(key)}.` : '';
+      unattended = isUnattended(target) ? ` ${unattendedText(key, home.kind)}.` : '';
       const status = statusOf(target);
       const isAt =
         options.revision === undefined || revisionsText(status.currentRevisions).split(',').includes(options.revision);
       if (hasCondition(target, type, wanted) && isAt) return { target, exitCode: exitCodes.done };
       if (endsEarly && hasCondition(target, 'Stalled')) return { target, exitCode: exitCodes.stalled };
       if (endsEarly && hasCondition(target, 'ApprovalRequired')) return { target, exitCode: exitCodes.approvalNeeded };
+      if (!isWaiting) notes.write(`Waiting for ${options.for} of ${key.name}, for ${options.timeout} at most.\n`);
+      isWaiting = true;
+      tellReady(target);
+      tellUnattended(target);
       return null;
     },
     { timeoutMs, signal: interrupts.signal },

@@ -111,11 +111,22 @@ describe('from the first plan to a restore', () => {
 
   test('wait ends at once where it is ready, with 5 where the time is over', async () => {
     expect(await bench.run('wait', 'unicorn', '--revision', 'b200')).toMatchObject({ code: 0 });
+    expect(await bench.run('wait', 'unicorn')).toMatchObject({ code: 0, stderr: '' });
     expect(await bench.run('wait', 'unicorn', '--revision', 'a100', '--timeout', '1s')).toMatchObject({
       code: 5,
       stdout: '',
     });
     expect(await bench.run('wait', 'unicorn', '--for', 'Nonsense')).toMatchObject({ code: 1 });
+  });
+
+  test('wait says what it waits for, how things are, and how long it will', async () => {
+    expect(await bench.run('wait', 'unicorn', '--for', 'Rehearsed', '--timeout', '2s')).toMatchObject({
+      code: 5,
+      stdout: '',
+      stderr: expect.stringMatching(
+        /^Waiting for Rehearsed of unicorn, for 2s at most\.\n {2}\d\.\d s left {3}Upgraded: Database \S+ was upgraded [^✗]*✗ TimedOut unicorn\n/,
+      ),
+    });
   });
 
   test.each([
@@ -325,6 +336,16 @@ describe('what is refused, and how', () => {
   ])('%j points to its own help', async (args, named) => {
     const { stderr } = await startProgram(args, process.env).ended;
     expect(stderr).toMatch(new RegExp(`To see how: migration-target ${named === null ? '' : `${named} `}--help\n`));
+  });
+
+  test('where no controller runs for a folder, whoever waits is told how to start one, or do it at once', async () => {
+    await using bench = await createBench(twoSteps);
+    await bench.declare('a100');
+    const waited = await bench.run('wait', 'unicorn', '--timeout', '1s');
+    expect(waited).toMatchObject({ code: 5, stdout: '' });
+    expect(waited.stderr.replace(/\s+/g, ' ')).toMatch(
+      /did not come within 1s\. Nobody has looked at unicorn .*start one: migration-target run; or do it from here: migration-target reconcile unicorn\./,
+    );
   });
 
   test('a controller of a folder elects no leader, and says what keeps two apart', async () => {
