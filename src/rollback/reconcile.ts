@@ -21,7 +21,7 @@ import { hinder } from './hindrance.ts';
 import { endedNotice, hinderedNotice, stalledNotice, startedNotice, type Notification } from './notification.ts';
 import type { Ports } from './ports.ts';
 import { rollback } from './rollback.ts';
-import { settle, suspended } from './settle.ts';
+import { settle, suspended, withoutWait } from './settle.ts';
 import { concludedStatus, journalOf, statusOf, workingStatus } from './status.ts';
 import type { Seen } from './tidy.ts';
 import { requestedAt, type Asked, type Visit } from './visit.ts';
@@ -172,8 +172,10 @@ interface Ended {
 async function conclude(visit: Visit, keeper: Keeper, { outcome, seen, entry, answers }: Ended): Promise<TargetStatus> {
   const now = visit.ports.clock.now();
   const isBeside = !answers && outcome.kind === 'ready' && seen !== null;
-  const status = concludedStatus(visit.target, keeper.status(), {
-    outcome: isBeside ? standing(visit, seen, entry, now) : outcome,
+  // What waited was planned from where the database is no more.
+  const known = isBeside && entry?.kind === 'restore' ? withoutWait : (status: TargetStatus): TargetStatus => status;
+  const status = concludedStatus(visit.target, known(keeper.status()), {
+    outcome: isBeside ? standing({ ...visit, status: known(visit.status) }, seen, entry, now) : outcome,
     now,
     ...seen,
     ...(entry === undefined ? {} : { entry }),

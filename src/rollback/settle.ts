@@ -167,3 +167,10 @@ export function previousWait({ conditions }: TargetStatus, because: string | nul
   const waiting = conditions.find(({ type, status: value }) => type === 'ApprovalRequired' && value === 'True');
   return waiting === undefined ? null : { kind: 'awaitingApproval', message: withMiss(waiting.message, because) };
 }
+
+/** As if it had never waited. */
+export const withoutWait = (status: TargetStatus): TargetStatus => ({
+  ...status,
+  plan: null,
+  conditions: status.conditions.filter(({ type }) => type !== 'ApprovalRequired'),
+});

@@ -2,6 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 
 import { describeInTurn } from '../../support/in-turn.ts';
+import { backupsOf } from '../../integration/backups/catalogue.ts';
 import { writeHistory } from '../../support/alembic.ts';
 import { contentChecksum, query } from '../../support/postgres.ts';
 import { createScene, preparedOnce, said, type Scene, threeSteps } from '../../support/scene.ts';
@@ -50,6 +51,29 @@ describeInTurn('an approval', (major, testOnce) => {
     const again = await scene.goTo('a1', asking);
     expect(again.outcome.kind).toBe('awaitingApproval');
     expect(await scene.version()).toBe('a3');
+  });
+
+  testOnce('of a restore that was asked for: once it was carried out, nothing waits any more', async () => {
+    await using scene = await createScene(major, { history: threeSteps });
+    await scene.goTo('a1');
+    await scene.goTo('a3', asking);
+    // The newest was taken at a1, before the change to a3.
+    const [backup] = await backupsOf(scene);
+    const asked = { kind: 'restore', backup: backup?.id ?? '' } as const;
+    expect(said((await scene.reconcile(asked)).outcome)).toMatch(/^awaitingApproval /);
+    await approve(scene, await digestOf(scene));
+    expect(said((await scene.reconcile(asked)).outcome)).toMatch(/^ready RestoredFromBackup: /);
+    expect(await scene.version()).toBe('a1');
+    const { conditions, plan } = await scene.status();
+    expect(plan).toBeNull();
+    expect(conditions).toContainEqual(expect.objectContaining({ type: 'ApprovalRequired', status: 'False' }));
+    expect(conditions).toContainEqual(
+      expect.objectContaining({
+        type: 'Ready',
+        reason: 'ChangedOutside',
+        message: expect.stringMatching(/as was asked for/),
+      }),
+    );
   });
 
   testOnce('of the fallback that the copy led to lets the backup be restored', async () => {
