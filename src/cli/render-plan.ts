@@ -4,7 +4,7 @@ import { lossMarkdown } from '../rollback/loss-markdown.ts';
 import { changeOf, type Preview } from '../rollback/preview.ts';
 import type { Rehearsed } from '../rollback/rehearse-only.ts';
 import { formatHeads } from '../rollback/graph.ts';
-import { formatRevisions } from '../rollback/compare.ts';
+import { formatRevisions, sameRevisions } from '../rollback/compare.ts';
 import type { Screen } from './output.ts';
 import { lossBlock, timesBlock } from './render-loss.ts';
 import {
@@ -77,7 +77,7 @@ export function renderPlan(name: string, preview: Preview, options: PlanOptions)
   const add = (...lines: readonly string[]): void => void blocks.push(lines.join('\n'));
 
   const database = `database ${printable(state.identity.name)}, ${formatBytes(state.sizeBytes)}, PostgreSQL ${state.server.version}`;
-  add(`${paint('bold', name)}   ${headline(plan, paint)}`, paint('dim', `  ${database}`));
+  add(`${paint('bold', name)}   ${headline(preview, paint)}`, paint('dim', `  ${database}`));
   if (unfinished !== null) {
     add(
       wrap(
@@ -204,11 +204,11 @@ export function planMarkdown(name: string, { plan }: Preview, rehearsed: Rehears
   return `${lines.join('\n')}\n`;
 }
 
-function headline(plan: Plan, paint: Screen['paint']): string {
+function headline({ plan, desired, declared }: Preview, paint: Screen['paint']): string {
   const way = `${formatRevisions(plan.current)} → ${formatHeads(plan.desired)}`;
   switch (plan.kind) {
     case 'nothing':
-      return `${paint('green', 'nothing to do')}: at ${formatHeads(plan.current)}, as declared`;
+      return `${paint('green', 'nothing to do')}: at ${formatHeads(plan.current)}, ${sameRevisions(desired, declared) ? 'as declared' : `as was typed; ${formatHeads(declared)} is declared`}`;
     case 'upgrade':
     case 'downgrade':
     case 'switch':

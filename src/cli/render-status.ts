@@ -72,11 +72,12 @@ function title(
 ): string {
   const { name, namespace, generation } = target.metadata;
   const where = namespace === 'default' ? name : `${namespace}/${name}`;
-  if (ready === undefined)
-    return `${paint('yellow', '?')} ${paint('bold', where)}   ${paint('yellow', 'not looked at yet')}`;
+  const unseen = (what: string): string => `${paint('yellow', '?')} ${paint('bold', where)}   ${paint('yellow', what)}`;
+  const { suspend } = target.spec;
+  if (ready === undefined) return unseen(suspend ? 'not looked at since it was suspended' : 'not looked at yet');
   const was = `${ready.status === 'True' ? 'Ready' : 'Not ready'} ${printable(ready.reason)}`;
   if (status.observedGeneration !== generation)
-    return `${paint('yellow', '?')} ${paint('bold', where)}   ${paint('yellow', 'declared anew since it was')} ${was}`;
+    return `${unseen(`${suspend ? 'suspended' : 'declared anew'} since it was`)} ${was}`;
   const [mark, style] = markOf(status);
   return `${paint(style, mark)} ${paint('bold', where)}   ${paint(style, was)}`;
 }

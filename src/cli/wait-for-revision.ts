@@ -100,13 +100,19 @@ async function lookAt(home: Home, key: TargetKey, wanted: readonly string[]): Pr
   return { kind: 'closed', because: closedText(key, status, generation) };
 }
 
-function closedText(key: TargetKey, status: TargetStatus, generation: number): string {
+/** Why the gate is closed; pure. */
+export function closedText(key: TargetKey, status: TargetStatus, generation: number): string {
   if (status.observedGeneration !== generation) return unattendedText(key);
   const ready = status.conditions.find(({ type }) => type === 'Ready');
   const resting = restingRevisions(status);
   const where = resting === null ? 'is not at rest' : `is at ${revisionsText(resting)}`;
   const why = `${ready?.reason ?? 'Unknown'}: ${ready?.message ?? ''}`;
-  return `It ${where}, and ${revisionsText(status.desiredRevisions)} is declared. ${why.slice(0, mostShown).toWellFormed()}`;
+  // A command that is cut off must not look like one.
+  const shown =
+    why.length > mostShown
+      ? `${why.slice(0, mostShown).toWellFormed()} … All of it: migration-target status ${key.name}`
+      : why;
+  return `It ${where}, and ${revisionsText(status.desiredRevisions)} is declared. ${shown}`;
 }
 
 async function opened(

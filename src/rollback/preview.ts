@@ -24,6 +24,7 @@ export interface Preview {
   readonly plan: Plan;
   /** Absolute: as declared, or what was typed instead. */
   readonly desired: readonly string[];
+  readonly declared: readonly string[];
   readonly state: DatabaseState;
   /** null: not needed, since a backup is restored that tells its revision. */
   readonly graph: RevisionGraph | null;
@@ -65,6 +66,7 @@ export async function preview(target: MigrationTarget, ports: Ports, options: Pr
       return {
         plan: decideRestore(input, { backup: restored, because, graph }),
         desired,
+        declared: declaredRevisions(target.spec),
         state,
         graph,
         backups,
@@ -79,7 +81,8 @@ export async function preview(target: MigrationTarget, ports: Ports, options: Pr
     const steps = changeOf(plan)?.steps ?? [];
     const sql =
       options.sql && steps.length > 0 ? await (other ?? session).offlineSql({ from: plan.current ?? [], steps }) : null;
-    return { plan, desired, state, graph, backups, sql, unfinished };
+    const declared = declaredRevisions(target.spec);
+    return { plan, desired, declared, state, graph, backups, sql, unfinished };
   });
 }
 

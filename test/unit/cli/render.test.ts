@@ -213,9 +213,10 @@ const backup: BackupManifest = {
   verifiedAt: '2026-01-01T12:00:00Z',
   keptUntil: '2026-01-02T12:00:00Z',
 };
-const preview = (plan: Plan): Preview => ({
+const preview = (plan: Plan, declared = plan.desired): Preview => ({
   plan,
   desired: plan.desired,
+  declared,
   state: {
     identity: { systemIdentifier: '7', name: 'unicorn', oid: 5 },
     server: { version: '16.4', major: 16 },
@@ -325,4 +326,25 @@ test('a plan that is refused, and one with nothing to do, say so in their first 
       isRehearsing: false,
     }),
   ).toMatch(/^u {3}nothing to do: at a100, as declared\n/);
+});
+
+test('a plan of what was typed does not call it declared', () => {
+  const typed = preview({ kind: 'nothing', current: ['a100'], desired: ['a100'] }, ['b200']);
+  expect(renderPlan('u', typed, { screen, now, say, isRehearsing: false })).toMatch(
+    /^u {3}nothing to do: at a100, as was typed; b200 is declared\n/,
+  );
+});
+
+test.each<[string, Partial<TargetStatus> | null, string]>([
+  ['never looked at', null, '? unicorn-db   not looked at since it was suspended\n'],
+  [
+    'was ready before',
+    { observedGeneration: 1, conditions: conditions({ kind: 'ready', reason: 'Upgraded', message: 'Up.' }) },
+    '? unicorn-db   suspended since it was Ready Upgraded\n',
+  ],
+])('a target that is declared to be suspended and %s says so', (_, status, expected) => {
+  const { spec, ...rest } = target(status);
+  const suspended = { ...rest, spec: { ...spec, suspend: true } };
+  const text = renderStatus({ kind: 'target', target: suspended }, { screen, now, say, command });
+  expect(text.startsWith(expected)).toBe(true);
 });
