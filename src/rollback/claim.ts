@@ -1,6 +1,6 @@
 /** Which target answers for a database and version table: the first that read it, as their statuses tell. Pure. */
-import { keyOf, keyText, type MigrationTarget, type TargetKey, type TargetStatus } from '../api/target.ts';
-import { statusOfDeclaration } from './declaration.ts';
+import { keyText, type MigrationTarget, type TargetKey, type TargetStatus } from '../api/target.ts';
+import { keyOfDeclaration, statusOfDeclaration } from './declaration.ts';
 import type { DatabaseIdentity } from './model.ts';
 import type { Declaration } from './ports.ts';
 import type { Visit } from './visit.ts';
@@ -44,14 +44,14 @@ export function findRival(
   const since =
     visit.status.database !== null && isSame(visit.status.database, mine) ? visit.status.database.since : null;
   for (const declaration of declarations) {
-    if (declaration.kind !== 'target' || keyText(keyOf(declaration.target)) === keyText(visit.key)) continue;
-    const other = declaration.target.status?.database;
-    if (other === null || other === undefined || !isSame(other, mine)) continue;
+    const key = keyOfDeclaration(declaration);
+    if (keyText(key) === keyText(visit.key)) continue;
+    // Whose declaration has a fault now has not given its database away.
+    const other = statusOfDeclaration(declaration)?.database;
+    if (other == null || !isSame(other, mine)) continue;
     const isEarlier =
-      since === null ||
-      other.since < since ||
-      (other.since === since && keyText(keyOf(declaration.target)) < keyText(visit.key));
-    if (isEarlier) return keyOf(declaration.target);
+      since === null || other.since < since || (other.since === since && keyText(key) < keyText(visit.key));
+    if (isEarlier) return key;
   }
   return null;
 }

@@ -1,5 +1,5 @@
 /** Several targets with one database. */
-import { rm } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { describe, expect, test } from '@jest/globals';
@@ -61,7 +61,14 @@ describe('two targets for one database and version table', () => {
     expect(said((await scene.goTo('a3')).outcome)).toMatch(/^ready Upgraded: /);
     expect(said((await visitSecond(scene)).outcome)).toMatch(/^stalled TargetConflict: /);
 
-    await rm(join(scene.dir, 'targets', 'unicorn.yaml'));
+    // With a fault in its declaration the first has it all the same.
+    const first = join(scene.dir, 'targets', 'unicorn.yaml');
+    await writeFile(first, (await readFile(first, 'utf8')).replace(/^ {2}revision: .*$/m, '  revision: "-1"'));
+    expect((await scene.ports.home.get({ namespace: 'default', name: 'unicorn' }))?.kind).toBe('invalid');
+    await requestSecond(scene);
+    expect(said((await visitSecond(scene)).outcome)).toMatch(/^stalled TargetConflict: /);
+
+    await rm(first);
 
     await requestSecond(scene);
     expect(said((await visitSecond(scene)).outcome)).toMatch(/^ready Downgraded: /);
