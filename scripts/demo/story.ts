@@ -9,6 +9,7 @@ import type { Command, Screen } from './screen.ts';
 import { exitCodes } from '../../src/cli/exit-codes.ts';
 import { DATABASE, TARGET } from './stage.ts';
 import type { Stage } from './stage.ts';
+import { cacheDirectory } from '../lib/cache.ts';
 
 /** Revisions of the sample application (examples/unicorn/README.md). */
 export const HEAD = '4f1c2d9ab0e7';
@@ -198,7 +199,7 @@ export function finish(
   if (stopCommand !== null)
     screen.say(
       '',
-      'To stop the server, and remove all that the demo made:',
+      `To stop the server, and remove all that the demo made (what it installed stays in ${cacheDirectory()} for the next time):`,
       `  ${stopCommand}; sleep 1; rm -r ${stage.dir}* ${dirname(stage.server.dataDir)}`,
     );
 }
