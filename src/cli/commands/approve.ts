@@ -73,6 +73,8 @@ async function approve(context: Context, name: string, { plan, maxRowLoss, reaso
   const approval = (await home.approvals(key)).find((one) => one.name === made);
   if (approval === undefined) throw new Problem(`No approval ${made}`, `It was made, and taken back meanwhile. ${see}`);
   const { expiresAt } = approval;
+  const rows = status.plan?.loss?.rows ?? 0;
+  const isTooLittle = approval.maxRowLoss !== null && approval.maxRowLoss < rows;
   const again = typedAgain(readyMessage(status));
   const next =
     again !== null
@@ -94,6 +96,18 @@ async function approve(context: Context, name: string, { plan, maxRowLoss, reaso
           '  ',
           screen.width,
         ),
+        ...(isTooLittle
+          ? [
+              screen.paint(
+                'yellow',
+                wrap(
+                  `! As it is now, the plan would lose ${rowsText(rows)}: until that is less, this approval does not count. To allow it: ${context.command(`approve ${key.name} --plan ${plan} --max-row-loss ${rows}`)}`,
+                  '  ',
+                  screen.width,
+                ),
+              ),
+            ]
+          : []),
         `  approval ${made}`,
         ...next.map(([label = '', command = '']) =>
           screen.paint(

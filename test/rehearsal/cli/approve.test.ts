@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { createDirectoryHome } from '../../../src/adapters/directory/index.ts';
-import { emptyStatus, type TargetStatus } from '../../../src/api/target.ts';
+import { emptyStatus } from '../../../src/api/target.ts';
 import { summarize, type Outcome } from '../../../src/api/conditions.ts';
 import type { Approval, Home } from '../../../src/rollback/ports.ts';
 import { contentOf, startProgram, type Ended } from '../../integration/cli/bench.ts';
@@ -17,7 +17,7 @@ const statements = ['DROP TABLE a', 'DROP TABLE b', 'DROP TABLE c', 'DROP TABLE 
   line: index + 1,
   what,
 }));
-const loss: NonNullable<TargetStatus['plan']>['loss'] = {
+const loss = {
   measured: false,
   rows: null,
   tables: [],
@@ -50,7 +50,7 @@ spec:
 });
 afterEach(() => rm(dir, { recursive: true }));
 
-async function say(outcome: Outcome, plan: string | null): Promise<void> {
+async function say(outcome: Outcome, plan: string | null, rows: number | null = null): Promise<void> {
   const conditions = summarize(outcome, {
     generation: 1,
     lastBackup: null,
@@ -68,7 +68,8 @@ async function say(outcome: Outcome, plan: string | null): Promise<void> {
     ...emptyStatus,
     observedGeneration: 1,
     conditions: [...conditions],
-    plan: plan === null ? null : { digest: plan, kind: 'downgrade', steps: [], loss, fallback: null },
+    plan:
+      plan === null ? null : { digest: plan, kind: 'downgrade', steps: [], loss: { ...loss, rows }, fallback: null },
   });
 }
 
@@ -107,6 +108,16 @@ test('the plan that waits is approved, and told: what, by whom, until when, how 
   );
   expect(stdout).toContain(`approval ${approval?.name}\n`);
   expect(stdout).toMatch(/next +migration-target reconcile unicorn-db\n +or +migration-target watch unicorn-db/);
+});
+
+test('an approval of fewer rows than the plan would lose says at once that it does not count, and how one would', async () => {
+  await say(waiting, digest, 60_500);
+  const { code, stdout } = await approve('unicorn-db', '--plan', digest, '--max-row-loss', '5');
+  expect(code).toBe(0);
+  expect(stdout).toContain(
+    `! As it is now, the plan would lose 60500 rows: until that is less, this approval does not count. To allow it: migration-target approve unicorn-db --plan ${digest} --max-row-loss 60500\n`,
+  );
+  expect((await approve('unicorn-db', '--plan', digest)).stdout).not.toContain('does not count');
 });
 
 test('of a restore that was asked for says that it has to be asked for again: nothing declared leads there', async () => {
