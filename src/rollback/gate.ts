@@ -172,7 +172,7 @@ export function askText(
   const failed = operation.failure === null ? '' : `${operation.failure.message} `;
   const bound = rows === null ? '' : ` --max-row-loss ${rows}`;
   return withMiss(
-    `${failed}${whatIsDone(operation)} would lose data: ${what}. Nothing was changed, and nothing is until somebody approves this very plan.${toApprove} migration-target approve ${name} --plan ${digest}${bound}${again === null ? '' : `${thenAgain}${again}`}${backToCurrent(operation)}`,
+    `${failed}${whatIsDone(operation)} would lose data: ${what}. Nothing was changed, and nothing is until somebody approves this very plan.${toApprove} migration-target approve ${name} --plan ${digest}${bound}${again === null ? backToCurrent(operation) : `${thenAgain}${again}; to leave it: migration-target reconcile ${name}`}`,
     because,
   );
 }

@@ -60,7 +60,11 @@ describeInTurn('an approval', (major, testOnce) => {
     // The newest was taken at a1, before the change to a3.
     const [backup] = await backupsOf(scene);
     const asked = { kind: 'restore', backup: backup?.id ?? '' } as const;
-    expect(said((await scene.reconcile(asked)).outcome)).toMatch(/^awaitingApproval /);
+    const waits = /^awaitingApproval .*to leave it: migration-target reconcile unicorn$/s;
+    expect(said((await scene.reconcile(asked)).outcome)).toMatch(waits);
+    await scene.ports.home.requestReconcile(key, new Date().toISOString());
+    expect(said((await scene.reconcile()).outcome)).toMatch(/^ready /);
+    expect(said((await scene.reconcile(asked)).outcome)).toMatch(waits);
     await approve(scene, await digestOf(scene));
     expect(said((await scene.reconcile(asked)).outcome)).toMatch(/^ready RestoredFromBackup: /);
     expect(await scene.version()).toBe('a1');

@@ -205,6 +205,7 @@ describe('the gate', () => {
     const again = 'migration-target restore unicorn default.unicorn-20260102T030405Z-57a1c6';
     const told = { digest: 'abc', because: 'it expired' };
     expect(typedAgain(askText(place, verdict, { ...told, again }))).toBe(again.replace('migration-target ', ''));
+    expect(askText(place, verdict, { ...told, again })).toMatch(/; to leave it: migration-target reconcile unicorn$/);
     expect(typedAgain(askText(place, verdict, { ...told, again: null }))).toBeNull();
   });
 });
