@@ -57,6 +57,7 @@ export function createLiveDatabase(context: Context): LiveDatabase {
       const { major } = (await context.onLive()).server;
       // While pg_dump looks at what there is: later, all would wait for it.
       const connecting = created.then(() => connectToOwn(context, scratch));
+      connecting.catch(() => undefined); // told below, though the tools may not have been found by then
       try {
         await copySchema(context, major, { from: of?.name ?? live, into: scratch, ready: connecting });
         const session = await connecting;

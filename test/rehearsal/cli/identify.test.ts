@@ -1,11 +1,11 @@
-import { readFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { expect, test } from '@jest/globals';
 
 import { alembic } from '../../support/alembic.ts';
 import { contentChecksum, query } from '../../support/postgres.ts';
-import { createBench, twoSteps, type Bench } from '../../integration/cli/bench.ts';
+import { createBench, startProgram, twoSteps, type Bench } from '../../integration/cli/bench.ts';
 
 const lost = async (options: Parameters<typeof createBench>[1] = {}): Promise<Bench> => {
   const bench = await createBench(twoSteps, options);
@@ -99,4 +99,18 @@ test('Ctrl-C leaves no scratch database and the status as it was', async () => {
   const operationOf = (text: string | null): unknown =>
     text === null ? null : ((JSON.parse(text) as { operation?: unknown }).operation ?? null);
   expect(operationOf(after)).toEqual(operationOf(before));
+});
+
+test('a scratch database that may not be made is told, also where the tools take longer to be found', async () => {
+  await using bench = await lost({ createdb: false });
+  const { binDir } = bench.database.server;
+  const slow = join(bench.dir, 'bin');
+  await mkdir(slow);
+  for (const tool of ['pg_dump', 'pg_restore', 'psql']) {
+    await writeFile(join(slow, tool), `#!/bin/sh\nsleep 0.5\nexec '${join(binDir, tool)}' "$@"\n`);
+    await chmod(join(slow, tool), 0o755);
+  }
+  const env = { ...process.env, MIGRATION_TARGET_DIR: bench.dir, MIGRATION_TARGET_PG_BIN: slow };
+  const { code, stderr } = await startProgram(['identify', 'unicorn'], env).ended;
+  expect([code, stderr]).toEqual([1, expect.stringMatching(/✗ PermissionDenied unicorn\n {2}Creating a database on /)]);
 });
