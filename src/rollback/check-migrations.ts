@@ -216,9 +216,10 @@ class Check {
     return this.#using(
       async ({ database: trial, created }) => {
         await created;
-        await using session = await this.#start(trial);
-        const down = await this.#run(session, trial, to, [{ direction: 'down', revision: id }]);
+        const down = await this.#migrate(trial, to, [{ direction: 'down', revision: id }]);
         if (down.error !== null) return { ...seen, down };
+        // It imports alembic while the database is looked at, and connects only then.
+        await using session = await this.#start(trial);
         const back = await this.#canonical(trial);
         const loss = {
           ...seen.loss,
@@ -233,7 +234,10 @@ class Check {
     );
   }
 
-  /** By a Python of its own: whoever's session stays on a database is in the way of copying it. */
+  /**
+   * By a Python of its own: whoever's session stays on a database is in the way of copying it, and what an application keeps
+   * open, or knows of tables, is in the way of the next migration. Nobody runs one back and forth in the same process.
+   */
   async #migrate(
     database: OwnDatabase,
     from: readonly string[],

@@ -341,6 +341,33 @@ test.each([
   expect(revisions[0]?.locks).toEqual([{ table: 'public.users', mode: 'AccessExclusiveLock', rows: 0 }]);
 });
 
+test('what the application keeps open, or knows of tables, is not in the way of the second time', async () => {
+  const upgrade = `import shared
+t = sa.Table('users', shared.metadata, autoload_with=op.get_bind())
+assert 'email' not in t.c
+op.add_column('users', sa.Column('email', sa.Text))`;
+  await using repository = await pipeline([users, { ...email, up: upgrade }], {
+    envPy: `import shared
+from alembic import context
+context.configure(connection=shared.connection)
+with context.begin_transaction():
+    context.run_migrations()
+shared.connection.execute(shared.sqlalchemy.text("SELECT count(*) FROM users"))
+`,
+  });
+  await writeFile(
+    join(repository.dir, 'shared.py'),
+    `import os
+import sqlalchemy
+metadata = sqlalchemy.MetaData()
+url = os.environ["DATABASE_URL"].replace("postgresql://", "postgresql+psycopg://")
+connection = sqlalchemy.create_engine(url).connect()
+`,
+  );
+  const { code, revisions } = await repository.report();
+  expect([code, revisions[0]?.findings.filter(({ level }) => level === 'error')]).toEqual([0, []]);
+});
+
 describe('on the server', () => {
   const slow: Revision = { id: 'a2', up: sql('SELECT pg_sleep(60)'), downgrade: 'pass' };
   const sleeping = async ({ database }: Pipeline): Promise<boolean> => {
