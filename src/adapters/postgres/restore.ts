@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { stalled, type Failure } from '../../rollback/errors.ts';
+import { Failure, retry, stalled } from '../../rollback/errors.ts';
 import type { OwnDatabase } from '../../rollback/model.ts';
 import type { DumpPlace, Progress } from '../../rollback/ports.ts';
 import { pipe, run } from '../process/run.ts';
@@ -60,7 +60,9 @@ export async function restoreInto(
 
 /** Connects to a database of ours. */
 export async function connectToOwn(context: Context, database: OwnDatabase): Promise<Session> {
-  const session = await context.connect(database.name);
+  const session = await context.connect(database.name).catch((error: unknown) => {
+    throw error instanceof Failure && error.reason === 'DatabaseNotFound' ? goneSince(database, error) : error;
+  });
   try {
     await assertIdentity(session, database);
     return session;
@@ -84,6 +86,16 @@ export async function assertOwn(maintenance: Session, database: OwnDatabase): Pr
   const named = (await findDatabases(maintenance, [database])).find(({ name }) => name === database.name);
   if (named?.oid !== database.oid) throw madeByOthers(database, named?.oid);
 }
+
+/** The next try makes a scratch database anew; whatever else was dropped somebody has to know of. */
+const goneSince = (database: OwnDatabase, cause: Failure): Failure =>
+  isScratchName(database.name)
+    ? retry(
+        'DatabaseUnreachable',
+        `The database "${database.name}" is not there any more: somebody dropped it. It is tried again by itself.`,
+        cause,
+      )
+    : madeByOthers(database, undefined);
 
 const madeByOthers = (database: OwnDatabase, oid: string | number | undefined): Failure =>
   stalled(

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 
 import { createDatabase, majors, query } from '../../support/postgres.ts';
-import { canonicalSchema, open, restoreCopy, temporaryFolder, versionTable } from './open.ts';
+import { canonicalSchema, failureOf, open, restoreCopy, temporaryFolder, versionTable } from './open.ts';
 
 const everything = `
   ${versionTable('a1')}
@@ -67,6 +67,17 @@ describe.each(majors)('PostgreSQL %i: the schema', (major) => {
     const before = await live.liveSchema();
     await query(database.url, `GRANT ALL ON t TO ${database.owner}; GRANT EXECUTE ON FUNCTION f() TO PUBLIC`);
     expect((await live.liveSchema()).lines).toEqual(before.lines);
+  });
+
+  test('is read again by itself where somebody dropped the scratch database meanwhile', async () => {
+    await using database = await createDatabase(major);
+    await using live = await open(database);
+    const scratch = await live.newDatabase('scratch', 'gone');
+    const dropped = live.createDatabase(scratch, 'scratch').then(() => live.dropDatabase(scratch));
+    expect(await failureOf(live.canonicalSchema(scratch, dropped))).toMatchObject({
+      kind: 'retry',
+      message: expect.stringMatching(/is not there any more: somebody dropped it\. It is tried again by itself\.$/),
+    });
   });
 
   test('differs after each kind of change, and not after a change of rows or of the version table', async () => {
