@@ -1,6 +1,6 @@
 /** Alembic on the copy: the steps, what they came to, and the way back. */
 import { compareSchemas, describeDifference, formatRevisions, isSame, revisionsOf, sameRevisions } from '../compare.ts';
-import { stalled } from '../errors.ts';
+import { asFailure, stalled, withoutRetry } from '../errors.ts';
 import { judgeSchema } from '../expected-schema.ts';
 import { describe } from '../migration-errors.ts';
 import type { ChangePlan, Operation, SchemaFacts, Step, WayBack } from '../model.ts';
@@ -78,6 +78,13 @@ export async function goBackAndAgain(
   return isSame(difference)
     ? { kind: 'reversible' }
     : { kind: 'irreversible', because: `the second time it led to another schema (${describeDifference(difference)})` };
+}
+
+/** Nobody else is on a copy: what the application's env.py keeps open from one run to the next holds its tables. */
+export function heldByItself(thrown: unknown): WayBack {
+  const { reason, message } = asFailure(thrown);
+  if (reason !== 'LockTimedOut') throw thrown;
+  return { kind: 'notTried', because: asPart(withoutRetry(message)) };
 }
 
 function wayBackOf(scope: Scope, error: MigrationError, when: string, deadline: AbortSignal): WayBack {

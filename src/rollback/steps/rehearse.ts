@@ -5,7 +5,15 @@ import type { ChangePlan, Operation, Rehearsal, RestorePlan } from '../model.ts'
 import type { MigrationError } from '../ports.ts';
 import { blank, lossOfRestore, mostRowsCompared, rowChangesOf, takenAway, untried } from '../rehearsal/findings.ts';
 import { type Comparison, diskWouldFill, onStage, startOnCopy, type Trial } from '../rehearsal/stage.ts';
-import { assertNotCutOff, canonical, goBackAndAgain, isItsOwn, judge, runSteps } from '../rehearsal/trial.ts';
+import {
+  assertNotCutOff,
+  canonical,
+  goBackAndAgain,
+  heldByItself,
+  isItsOwn,
+  judge,
+  runSteps,
+} from '../rehearsal/trial.ts';
 import { note, progressOf, type Scope, withCopy } from '../scope.ts';
 import { maxAttempts } from './change.ts';
 import { asPart } from '../sentences.ts';
@@ -111,7 +119,7 @@ async function tryOn(
     progressOf(scope, operation, 'rehearse'),
     deadline,
   );
-  const wayBack = await goBackAndAgain(scope, operation, plan, trial, { reached, deadline });
+  const wayBack = await goBackAndAgain(scope, operation, plan, trial, { reached, deadline }).catch(heldByItself);
   await scope.store.recordRehearsed(reached);
   const rehearsal: Rehearsal = {
     ...(await blank(scope, operation)),

@@ -54,6 +54,29 @@ describeInTurn('a rehearsal', (major, testOnce) => {
   );
 
   testOnce(
+    'does not go back where env.py keeps its tables from one run to the next, and the change is made',
+    async () => {
+      const envPy = `import builtins, os
+import sqlalchemy
+from alembic import context
+if not hasattr(builtins, 'kept'):
+    url = os.environ["DATABASE_URL"].replace("postgresql://", "postgresql+psycopg://")
+    builtins.kept = sqlalchemy.create_engine(url).connect()
+context.configure(connection=builtins.kept)
+with context.begin_transaction():
+    context.run_migrations()
+builtins.kept.execute(sqlalchemy.text("SELECT 1"))
+`;
+      await using scene = await createScene(major, {
+        history: { ...threeSteps, envPy },
+        spec: { ...policy('Allow'), database: { lockTimeout: '1s' } },
+      });
+      expect(said((await scene.goTo('a3')).outcome)).toMatch(/^ready Upgraded: /);
+      await onlyLive(scene);
+    },
+  );
+
+  testOnce(
     'measures what a dropped column takes away, and the target waits without a lock and without retrying',
     async () => {
       const { scene, since } = await upgraded(major);
