@@ -9,6 +9,7 @@ import {
   type Imported,
   type Importer,
 } from '../rollback/import-in-place.ts';
+import { asPart } from '../rollback/sentences.ts';
 import { wait } from '../rollback/wait.ts';
 import type { Context } from './context.ts';
 import { exitCodes, type ExitCode } from './exit-codes.ts';
@@ -17,7 +18,6 @@ import { answer, type Screen } from './output.ts';
 import { Problem } from './problem.ts';
 import { showProgress, type Progress } from './progress.ts';
 import { count, formatBytes, formatInstant } from './text.ts';
-import { asPart } from '../rollback/sentences.ts';
 
 /** What became of a file. */
 type Became = { readonly file: string } & (Imported | { readonly kind: 'unusable'; readonly because: string });

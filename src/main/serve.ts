@@ -14,6 +14,7 @@ import type { Adapters, BackupStore, Declaration, Ports } from '../rollback/port
 import { intervalSeconds, reconcile } from '../rollback/reconcile.ts';
 import { refusalMessage, refusedStatus } from '../rollback/refused.ts';
 import { refuseRequested, takeRequested } from '../rollback/requested-backups.ts';
+import { asPart } from '../rollback/sentences.ts';
 import { showBackups } from '../rollback/shown-backups.ts';
 import { journalOf, statusOf } from '../rollback/status.ts';
 import { createLogger, logOperation, targetLogger } from '../telemetry/log.ts';
@@ -22,7 +23,6 @@ import { startServer } from '../telemetry/server.ts';
 import { alone, createLeadership } from './leadership.ts';
 import { openWebhook } from './webhook.ts';
 import { ownerOf } from '../rollback/visit.ts';
-import { asPart } from '../rollback/sentences.ts';
 
 /** Thrown to have a key tried again with back-off; the status tells why already. */
 class TryAgain extends Error {

@@ -10,8 +10,8 @@ import { describe } from './migration-errors.ts';
 import type { DataLoss, OwnDatabase, Revision, RevisionGraph, SchemaFacts, Step } from './model.ts';
 import type { AlembicRunner, AlembicSession, CheckServer, Databases, HeldLock } from './ports.ts';
 import { createScratches, type Scratch, type Scratches } from './scratch.ts';
-import { newOperationId } from './steps/check.ts';
 import { asPart } from './sentences.ts';
+import { newOperationId } from './steps/check.ts';
 
 export interface CheckRequest {
   readonly alembic: TargetSpec['alembic'];

@@ -6,8 +6,8 @@ import type { WorkloadBefore } from './model.ts';
 import type { Health, HealthProbe, Ports, Progress, Workloads } from './ports.ts';
 import { ownerOf } from './visit.ts';
 import { isAsked } from './application.ts';
-import { wait } from './wait.ts';
 import { asPart, capitalized } from './sentences.ts';
+import { wait } from './wait.ts';
 
 /** How long workloads are waited for that say themselves how they are, where no health check is declared. */
 const defaultTimeoutSeconds = 60;

@@ -52,12 +52,10 @@ export interface PreviewOptions {
 export async function preview(target: MigrationTarget, ports: Ports, options: PreviewOptions): Promise<Preview> {
   return observeTarget(target, ports, options, async ({ state, store, backups, broken, alembic, start }) => {
     const unfinished = journalOf(statusOf(target));
+    const declared = declaredRevisions(target.spec);
     const restored = options.restore ?? (await pendingRestore(target, store, state));
     const typed = options.revision;
-    const desired =
-      typed === undefined
-        ? declaredRevisions(target.spec)
-        : resolve(target, await readAnew(await alembic()), state, typed);
+    const desired = typed === undefined ? declared : resolve(target, await readAnew(await alembic()), state, typed);
     const input = { ...inputOf(target, state, { backups, broken }), desired };
     if (restored !== null) {
       const isDeclared = options.restore === undefined;
@@ -66,7 +64,7 @@ export async function preview(target: MigrationTarget, ports: Ports, options: Pr
       return {
         plan: decideRestore(input, { backup: restored, because, graph }),
         desired,
-        declared: declaredRevisions(target.spec),
+        declared,
         state,
         graph,
         backups,
@@ -81,7 +79,6 @@ export async function preview(target: MigrationTarget, ports: Ports, options: Pr
     const steps = changeOf(plan)?.steps ?? [];
     const sql =
       options.sql && steps.length > 0 ? await (other ?? session).offlineSql({ from: plan.current ?? [], steps }) : null;
-    const declared = declaredRevisions(target.spec);
     return { plan, desired, declared, state, graph, backups, sql, unfinished };
   });
 }

@@ -172,10 +172,9 @@ interface Ended {
 async function conclude(visit: Visit, keeper: Keeper, { outcome, seen, entry, answers }: Ended): Promise<TargetStatus> {
   const now = visit.ports.clock.now();
   const isBeside = !answers && outcome.kind === 'ready' && seen !== null;
-  // What waited was planned from where the database is no more.
-  const known = isBeside && entry?.kind === 'restore' ? withoutWait : (status: TargetStatus): TargetStatus => status;
-  const status = concludedStatus(visit.target, known(keeper.status()), {
-    outcome: isBeside ? standing({ ...visit, status: known(visit.status) }, seen, entry, now) : outcome,
+  const known = keeper.status();
+  const status = concludedStatus(visit.target, isBeside ? standingSince(entry, known) : known, {
+    outcome: isBeside ? standing(visit, seen, entry, now) : outcome,
     now,
     ...seen,
     ...(entry === undefined ? {} : { entry }),
@@ -194,6 +193,10 @@ async function conclude(visit: Visit, keeper: Keeper, { outcome, seen, entry, an
   return status;
 }
 
+/** What waited before a restore was planned from where the database is no more. */
+const standingSince = (entry: HistoryEntry | undefined, status: TargetStatus): TargetStatus =>
+  entry?.kind === 'restore' ? withoutWait(status) : status;
+
 /**
  * What holds of the declaration after an operation that succeeded beside it (a backup, a restore that was asked for): what
  * a read would say now, by the conditions of before. It neither reaches what is declared nor ends a stall.
@@ -209,7 +212,7 @@ function standing(visit: Visit, { current, database }: Seen, entry: HistoryEntry
   // Who applies wants what is declared, whatever stood in its way before.
   const asked: Asked = visit.asked.kind === 'apply' ? visit.asked : { kind: 'reconcile' };
   const settled = settle(
-    { ...visit, asked, status: { ...visit.status, history } },
+    { ...visit, asked, status: { ...standingSince(entry, visit.status), history } },
     { identity: { name }, versionTable },
     facts,
   );

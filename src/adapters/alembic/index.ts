@@ -1,5 +1,6 @@
 import { stalled, type Failure } from '../../rollback/errors.ts';
 import type { AlembicRunner, AlembicSession, AlembicSettings } from '../../rollback/ports.ts';
+import { asPart } from '../../rollback/sentences.ts';
 import { applicationName, applicationNameOfRehearsal } from '../postgres/identifiers.ts';
 import { NotLaunched } from '../process/launcher.ts';
 import { childEnvironment, type ChildEnvironment } from './child-environment.ts';
@@ -10,7 +11,6 @@ import { masker } from './mask.ts';
 import { onThisMachine, type PythonPlace } from './place.ts';
 import { ProcessEnded, readDriver, startPython, type Message, type PythonProcess } from './python-process.ts';
 import { openSession } from './session.ts';
-import { asPart } from '../../rollback/sentences.ts';
 
 export interface AlembicOptions {
   /** The place that `runtime` declares, or null: this machine; `image`: that one in place of the application's. Throws what makes it unusable. */

@@ -5,6 +5,7 @@
 import { PassThrough, Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { asFailure, retry, stalled, type Failure } from '../../rollback/errors.ts';
+import { asPart, capitalized } from '../../rollback/sentences.ts';
 import { pathTo, type ApiClient } from '../kubernetes/client.ts';
 import { asHomeFailure } from '../kubernetes/errors.ts';
 import { endingOf, lostTo } from '../process/ending.ts';
@@ -14,7 +15,6 @@ import { follow, type Followed } from './follow.ts';
 import type { Job, Jobs } from './jobs.ts';
 import { containerName, podOf, type PodShape } from './pod-template.ts';
 import type { PodState } from './pod-state.ts';
-import { asPart, capitalized } from '../../rollback/sentences.ts';
 
 /** So long a pod may take to run: large images do. */
 const startMs = 10 * 60_000;

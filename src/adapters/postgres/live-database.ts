@@ -57,14 +57,14 @@ export function createLiveDatabase(context: Context): LiveDatabase {
       const { major } = (await context.onLive()).server;
       // While pg_dump looks at what there is: later, all would wait for it.
       const connecting = created.then(() => connectToOwn(context, scratch));
-      connecting.catch(() => undefined); // told below, though the tools may not have been found by then
+      const connected = connecting.catch(() => null); // told below, though the tools may not have been found by then
       try {
         await copySchema(context, major, { from: of?.name ?? live, into: scratch, ready: connecting });
         const session = await connecting;
         await cutOff(session);
         return await readSchemaFacts(session, major, settings.versionTable);
       } finally {
-        await (await connecting.catch(() => null))?.[Symbol.asyncDispose]();
+        await (await connected)?.[Symbol.asyncDispose]();
       }
     },
     otherSessions: async () => findOthers(await context.onLive(), context.ownBackends),

@@ -4,10 +4,10 @@
  */
 import type { Notification } from '../../rollback/notification.ts';
 import type { Notifier } from '../../rollback/ports.ts';
+import { asPart } from '../../rollback/sentences.ts';
 import { wait } from '../../rollback/wait.ts';
 import { bodyOf } from './body.ts';
 import type { WebhookSettings } from './settings.ts';
-import { asPart } from '../../rollback/sentences.ts';
 
 export { webhookSettings, type WebhookSettings } from './settings.ts';
 

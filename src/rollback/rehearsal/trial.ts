@@ -6,9 +6,9 @@ import { describe } from '../migration-errors.ts';
 import type { ChangePlan, Operation, SchemaFacts, Step, WayBack } from '../model.ts';
 import type { Contents, MigrationError } from '../ports.ts';
 import { withCopy, type Scope } from '../scope.ts';
+import { asPart } from '../sentences.ts';
 import { findQueryFault } from '../steps/verify.ts';
 import type { Trial } from './stage.ts';
-import { asPart } from '../sentences.ts';
 
 interface Ran {
   readonly error: MigrationError | null;

@@ -11,9 +11,9 @@ import { decide, decideRestore, isLost, isUnmarked, type PlanInput, type Restore
 import type { AlembicSession, LiveDatabase } from '../ports.ts';
 import { decideByRecorded } from '../recorded-scripts.ts';
 import { note, startAlembic, type Scope } from '../scope.ts';
+import { asPart } from '../sentences.ts';
 import { scratchNeeded } from './backup.ts';
 import type { Checked } from './check.ts';
-import { asPart } from '../sentences.ts';
 
 export type Planned = Operation | Extract<Checked, { readonly kind: 'settled' }>;
 

@@ -15,8 +15,8 @@ import {
   runSteps,
 } from '../rehearsal/trial.ts';
 import { note, progressOf, type Scope, withCopy } from '../scope.ts';
-import { maxAttempts } from './change.ts';
 import { asPart } from '../sentences.ts';
+import { maxAttempts } from './change.ts';
 
 /**
  * The change on a copy of the database, while the application still serves: there, the way back, there again; and what

@@ -20,18 +20,15 @@ export async function verify(scope: Scope, operation: Operation): Promise<Operat
   const { plan } = operation;
   if (plan.kind === 'restore' || plan.kind === 'backup') throw new Error(`a ${plan.kind} is verified before its swap`);
   // Beside one another, since one waits for PostgreSQL's tools. Of what they find or fail with the first is told.
-  const looks = [
-    findRevisionFault(scope, plan),
-    readSchema(scope, operation),
-    rowChangesSinceBackup(scope, operation),
-  ] as const;
-  await Promise.allSettled(looks);
-  const [revisionLook, schemaLook, rowLook] = looks;
-  const revisionFault = await revisionLook;
+  const looking = findRevisionFault(scope, plan);
+  const reading = readSchema(scope, operation);
+  const counting = rowChangesSinceBackup(scope, operation);
+  await Promise.allSettled([looking, reading, counting]);
+  const revisionFault = await looking;
   if (revisionFault !== null) return refuted(operation, plan, revisionFault);
-  const schema = await checkSchema(scope, operation, plan, await schemaLook);
+  const schema = await checkSchema(scope, operation, plan, await reading);
   if (schema.fault !== null) return refuted(operation, plan, schema.fault);
-  const changes = await rowLook;
+  const changes = await counting;
   const rows = await checkRows(scope, operation, changes);
   const fault = rows.fault ?? (await findQueryFault(scope, scope.database));
   if (fault !== null) return refuted(operation, plan, fault);

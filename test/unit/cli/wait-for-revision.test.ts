@@ -1,28 +1,17 @@
 import { expect, test } from '@jest/globals';
 
-import { summarize } from '../../../src/api/conditions.ts';
 import { emptyStatus, type TargetStatus } from '../../../src/api/target.ts';
 import { closedText } from '../../../src/cli/wait-for-revision.ts';
+import { condition } from '../telemetry/targets.ts';
 
 const key = { namespace: 'default', name: 'unicorn-db' };
 
-function waiting(message: string): TargetStatus {
-  const conditions = summarize(
-    { kind: 'awaitingApproval', message },
-    {
-      generation: 2,
-      lastBackup: null,
-      backupProblem: null,
-      rehearsal: null,
-      isRehearsing: false,
-      applicationDeclared: false,
-      application: null,
-      previous: [],
-      now: new Date('2026-01-02T12:00:00Z'),
-    },
-  );
-  return { ...emptyStatus, observedGeneration: 2, desiredRevisions: ['a100'], conditions: [...conditions] };
-}
+const waiting = (message: string): TargetStatus => ({
+  ...emptyStatus,
+  observedGeneration: 2,
+  desiredRevisions: ['a100'],
+  conditions: [{ ...condition('Ready', 'False', 'ApprovalRequired'), message }],
+});
 
 test('a gate that is closed says why, with the whole command', () => {
   expect(closedText(key, waiting('To approve: migration-target approve unicorn-db'), 2)).toMatch(
